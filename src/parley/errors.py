@@ -1,0 +1,65 @@
+"""The two ways in which something can go wrong for a client.
+
+An error *reply* tells the client that one of its requests failed; the
+connection lives on.  A *disconnect* ends the connection.  They are different
+types so that neither can be taken for the other, and what a client may do
+about them is data, not prose.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class ErrorCode(enum.StrEnum):
+    """The stable, documented codes that clients may switch on."""
+
+    BAD_REQUEST = "bad_request"
+    """The data of an event has the wrong shape, type or size."""
+    UNKNOWN_EVENT = "unknown_event"
+    """There is no event of that name."""
+    NOT_FOUND = "not_found"
+    """No such chat, or it is not yours: the two answer alike."""
+    ID_TAKEN = "id_taken"
+    """The id chosen for a chat belongs to a different chat."""
+    TOKEN_MISSING = "token_missing"
+    TOKEN_INVALID = "token_invalid"
+    TOKEN_EXPIRED = "token_expired"
+    STORE_UNAVAILABLE = "store_unavailable"
+    """The database did not answer; nothing is known to be stored. Retryable."""
+    OVERLOADED = "overloaded"
+    """Too much is waiting to be stored. Retryable."""
+    INTERNAL = "internal"
+    """A fault of the server; its log has the details."""
+
+
+class ChatError(Exception):
+    """A request failed; the client is told so and its connection lives on.
+
+    ``message`` is shown to the client: it says what to do and holds nothing
+    internal.  ``retryable`` promises that the same request may succeed later.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retryable = retryable
+
+
+class StoreUnavailable(Exception):
+    """The store could not answer now; whether a commit happened is unknown.
+
+    Carries operator-facing text only; it must never be sent to a client.
+    """
+
+
+class StoreBroken(Exception):
+    """The store cannot be used at all (not a database, no permission, ...).
+
+    The message is one clear sentence for the operator.
+    """
+
+
+class SettingsError(Exception):
+    """The configuration is unusable; the message lists every problem at once."""
