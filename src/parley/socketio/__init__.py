@@ -1,0 +1,16 @@
+"""A Socket.IO server layer: Engine.IO v4 and Socket.IO v5 on uvicorn.
+
+It knows nothing of chat; other applications can be built on it.  From the
+bottom up:
+
+``frames``, ``handshake``
+    WebSocket, RFC 6455.  Sans-I/O.
+``deadlines``
+    Many deadlines on one timer.
+``engine``
+    Engine.IO packets and sessions, whatever their transport.
+``websocket``, ``polling``
+    The two transports.
+``packets``, ``server``
+    Socket.IO packets; namespaces, sockets, events and acknowledgements.
+"""

@@ -1,0 +1,114 @@
+"""Many deadlines on one timer.
+
+Every connection has a heartbeat and some further deadlines.  A timer of the
+event loop for each would cost more than the connection itself; here they
+share buckets of time, and the loop is woken once per bucket in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+STALLED_AFTER = 0.5
+"""Seconds of lateness after which the loop is taken to have been stopped."""
+_READ_FIRST = 0.001
+
+
+class Deadline:
+    """Something to be done at a time.  Arm it with :meth:`Deadlines.arm`."""
+
+    __slots__ = ("callback", "tick")
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback = callback
+        self.tick = 0  # the bucket it waits in; 0 is none
+
+
+class Deadlines:
+    """Runs callbacks at their deadlines.
+
+    A deadline is met up to ``resolution`` seconds early, never late unless the
+    loop is.  If the whole process was stopped for a while (suspended, paged
+    out), the loop gets to read what arrived meanwhile before deadlines that
+    passed during the stop are acted on: a client that did answer in time is
+    not punished for our absence.
+    """
+
+    def __init__(self, resolution: float) -> None:
+        self.resolution = resolution
+        """Seconds."""
+        self._buckets: dict[int, dict[Deadline, None]] = {}
+        self._ticks: list[int] = []  # a heap; each tick is in it once while its bucket exists
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_tick = 0
+        self._caught_up = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def arm(self, deadline: Deadline, seconds: float) -> None:
+        """Run the deadline's callback in ``seconds``; an earlier arming is forgotten."""
+        if deadline.tick:
+            self.cancel(deadline)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        tick = max(int((now + seconds) / self.resolution), int(now / self.resolution) + 1)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = {}
+            heapq.heappush(self._ticks, tick)
+            if self._timer is None or tick < self._timer_tick:
+                self._wake_at(tick, loop)
+        bucket[deadline] = None
+        deadline.tick = tick
+
+    def cancel(self, deadline: Deadline) -> None:
+        """Forget the deadline; harmless if it isn't armed."""
+        bucket = self._buckets.get(deadline.tick)
+        deadline.tick = 0
+        if bucket is not None:
+            bucket.pop(deadline, None)
+
+    def close(self) -> None:
+        """Forget every deadline."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._buckets.clear()
+        self._ticks.clear()
+
+    def _wake_at(self, tick: int, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_tick = tick
+        self._timer = loop.call_at(tick * self.resolution, self._fire)
+
+    def _fire(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = now - self._timer_tick * self.resolution
+        if late > STALLED_AFTER and not self._caught_up:
+            self._caught_up = True
+            self._timer = loop.call_later(_READ_FIRST, self._fire)
+            return
+        self._caught_up = False
+        self._timer = None
+        while self._ticks and self._ticks[0] * self.resolution <= now:
+            for deadline in self._buckets.pop(heapq.heappop(self._ticks)):
+                # An earlier callback of this bucket may have cancelled or re-armed it.
+                if deadline.tick and deadline.tick * self.resolution <= now:
+                    deadline.tick = 0
+                    self._run(deadline)
+        if self._ticks:
+            self._wake_at(self._ticks[0], loop)
+
+    def _run(self, deadline: Deadline) -> None:
+        try:
+            deadline.callback()
+        except Exception:
+            logger.exception("a deadline's callback failed")

@@ -1,0 +1,308 @@
+"""The HTTP long-polling transport: a Starlette endpoint and what it serves.
+
+A client fetches what waits for it with GET, and sends with POST.  A GET with
+nothing to fetch is held until there is something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from parley.socketio import engine
+from parley.socketio.engine import CloseReason, Engine, Handshake, PayloadError, Session, State
+
+_RECHECK: Final = 0.1
+"""Seconds after which a poll is answered with a noop while an upgrade is under way."""
+_TEXT: Final = "text/plain; charset=UTF-8"
+_TURN: Final = 256
+"""Packets of one client that are handled before others get their turn."""
+_LAST_WORDS: Final = (CloseReason.FORCED, CloseReason.SERVER_NAMESPACE)
+"""Reasons for which a client's next poll still gets what was sent before the end."""
+_BODY_TIMEOUT: Final = 30.0
+"""Seconds that the body of a POST may take to arrive."""
+
+
+class PollingTransport:
+    """What waits for a polling client, and the GET that waits for it."""
+
+    __slots__ = (
+        "_outbox",
+        "_outbox_size",
+        "_posting",
+        "_resumed",
+        "_session",
+        "upgrading",
+        "waiter",
+    )
+
+    name = "polling"
+
+    def __init__(self) -> None:
+        self._session: Session
+        self._outbox: list[bytes] = []
+        self._outbox_size = 0
+        self._posting = False
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self.waiter: asyncio.Future[None] | None = None
+        """Present while a GET is being held."""
+        self.upgrading = False
+        """A WebSocket has been told that it may take over."""
+
+    # -- engine.Transport
+
+    def attach(self, session: Session) -> None:
+        self._session = session
+
+    def send_text(self, packet: bytes) -> None:
+        self._queue(packet)
+
+    def send_binary(self, content: bytes) -> None:
+        self._queue(engine.polling_binary(content))
+
+    def flush(self) -> None:
+        if self._outbox:
+            self._wake()
+
+    def pause(self) -> None:
+        self._resumed.clear()
+
+    def resume(self) -> None:
+        self._resumed.set()
+
+    def drained(self) -> bool:
+        return not self._posting
+
+    def close(self, reason: CloseReason) -> None:
+        self._resumed.set()
+        if reason is CloseReason.TRANSPORT_CLOSE:
+            self._outbox.append(engine.NOOP)  # the client ended it: release its GET
+        else:
+            self._outbox.append(engine.CLOSE)
+            if self.waiter is None and reason in _LAST_WORDS:
+                self._session.engine.linger(self._session)
+        self._wake()
+
+    # -- for the endpoint
+
+    async def poll(self) -> bytes:
+        """Wait until there is something to fetch, and take it."""
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait((self.waiter,), timeout=_RECHECK if self.upgrading else None)
+        finally:
+            self.waiter = None
+        return self.take()
+
+    def has_packets(self) -> bool:
+        """True if a poll need not be held."""
+        return bool(self._outbox)
+
+    def take(self) -> bytes:
+        """A payload of all that waits now; a noop if nothing does."""
+        outbox, self._outbox = self._outbox, []
+        self._outbox_size = 0
+        return engine.encode_payload(outbox or [engine.NOOP])
+
+    async def post(self, packets: list[tuple[bool, bytes]]) -> None:
+        """Hand packets to the session, as fast as it takes them."""
+        session = self._session
+        self._posting = True
+        try:
+            while session.state is not State.CLOSED:
+                await self._resumed.wait()
+                packets = self._hand_over(packets)
+                if not packets:
+                    return
+                await asyncio.sleep(0)
+        finally:
+            self._posting = False
+            if session.state is State.DRAINING:
+                session.drain()
+
+    def _hand_over(self, packets: list[tuple[bool, bytes]]) -> list[tuple[bool, bytes]]:
+        """Give the session what it takes now, and return the rest."""
+        session = self._session
+        with session.engine.batch:
+            for taken, (binary, content) in enumerate(packets):
+                if session.paused or taken == _TURN:
+                    return packets[taken:]
+                if binary:
+                    session.receive_binary(content)
+                else:
+                    session.receive_text(content)
+        return []
+
+    # -- for the WebSocket that takes over
+
+    def begin_upgrade(self) -> None:
+        """The client is about to change over: end its polls soon, so that it can."""
+        self.upgrading = True
+        self._wake()
+
+    def abandon_upgrade(self) -> None:
+        """It is not, after all."""
+        self.upgrading = False
+
+    def hand_over(self, transport: engine.Transport) -> None:
+        """Pass on what waits; end a poll that is still held."""
+        outbox, self._outbox = self._outbox, []
+        for packet in outbox:
+            if packet.startswith(b"b"):
+                transport.send_binary(base64.b64decode(packet[1:]))
+            else:
+                transport.send_text(packet)
+        self._wake()
+
+    # -- within
+
+    def _queue(self, packet: bytes) -> None:
+        if self._outbox_size >= self._session.engine.options.max_outbox:
+            self._session.close(CloseReason.SLOW)
+            return
+        if not self._outbox:
+            self._session.engine.batch.add(self)
+        self._outbox.append(packet)
+        self._outbox_size += len(packet)
+
+    def _wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class PollingEndpoint:
+    """The ASGI application that serves one engine's path over HTTP."""
+
+    def __init__(self, served: Engine) -> None:
+        self._engine = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        if response is not None:
+            self._allow_origin(request, response)
+            await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response | None:
+        if request.method == "OPTIONS":
+            return self._preflight(request)
+        query, headers = request.query_params, request.headers
+        problem = self._engine.check(query, headers)
+        if problem is engine.UNKNOWN_SESSION and request.method == "GET":
+            last = self._engine.lingering(query["sid"])
+            if isinstance(last, PollingTransport):
+                return Response(last.take(), media_type=_TEXT)
+        if problem is not None:
+            return _refused(problem)
+        if query["transport"] != PollingTransport.name:
+            return _refused(engine.BAD_REQUEST)
+        if "sid" not in query:
+            return self._open(request)
+        session = self._engine.sessions[query["sid"]]
+        if not isinstance(session.transport, PollingTransport) or session.state is not State.OPEN:
+            return _refused(engine.BAD_REQUEST)
+        if request.method == "GET":
+            return await self._get(request, session, session.transport)
+        if request.method == "POST":
+            return await self._post(request, session, session.transport)
+        return _refused(engine.BAD_METHOD)
+
+    def _open(self, request: Request) -> Response:
+        if request.method != "GET":
+            return _refused(engine.BAD_METHOD)
+        if self._engine.draining:
+            return _refused(engine.BAD_REQUEST)
+        transport = PollingTransport()
+        remote = request.client.host if request.client else ""
+        handshake = Handshake(dict(request.headers), dict(request.query_params), remote)
+        session = self._engine.open(transport, handshake)
+        return Response(self._engine.open_packet(session), media_type=_TEXT)
+
+    async def _get(
+        self, request: Request, session: Session, transport: PollingTransport
+    ) -> Response | None:
+        if transport.waiter is not None:
+            session.close(CloseReason.TRANSPORT_ERROR)
+            return _refused(engine.BAD_REQUEST)
+        if transport.has_packets():
+            return Response(transport.take(), media_type=_TEXT)
+        poll = asyncio.ensure_future(transport.poll())
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((poll, gone), return_when=asyncio.FIRST_COMPLETED)
+            if poll.done():
+                return Response(poll.result(), media_type=_TEXT)
+            session.close(CloseReason.TRANSPORT_CLOSE)
+            return None
+        finally:
+            poll.cancel()
+            gone.cancel()
+
+    async def _post(
+        self, request: Request, session: Session, transport: PollingTransport
+    ) -> Response | None:
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                body = await _read(request, self._engine.options.max_payload)
+            if body is None:
+                session.close(CloseReason.TRANSPORT_ERROR)
+                problem = engine.Problem(3, "Payload too large")
+                return _refused(problem, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            packets = engine.decode_payload(body)
+        except ClientDisconnect:
+            return None
+        except (PayloadError, TimeoutError):
+            session.close(CloseReason.PARSE_ERROR)
+            return _refused(engine.BAD_REQUEST)
+        await transport.post(packets)
+        return Response("ok", media_type=_TEXT)
+
+    # -- CORS (the Fetch standard, section 3.2)
+
+    def _preflight(self, request: Request) -> Response:
+        response = Response(status_code=HTTPStatus.NO_CONTENT)
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+        wanted = request.headers.get("access-control-request-headers")
+        if wanted is not None:
+            response.headers["Access-Control-Allow-Headers"] = wanted
+        response.headers["Access-Control-Max-Age"] = "600"
+        return response
+
+    def _allow_origin(self, request: Request, response: Response) -> None:
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Vary"] = "Origin"
+        origin = request.headers.get("origin")
+        if origin is not None and self._engine.allows(origin, request.headers.get("host", "")):
+            response.headers["Access-Control-Allow-Origin"] = origin
+            if "*" not in self._engine.options.origins:
+                response.headers["Access-Control-Allow-Credentials"] = "true"
+
+
+def _refused(problem: engine.Problem, status: HTTPStatus | None = None) -> Response:
+    if status is None:
+        forbidden = problem is engine.FORBIDDEN
+        status = HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.BAD_REQUEST
+    return Response(msgspec.json.encode(problem), status, media_type="application/json")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(request: Request, limit: int) -> bytes | None:
+    """The body; None if it is longer than ``limit``."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)

@@ -1,0 +1,565 @@
+"""Socket.IO protocol v5: namespaces, events and acknowledgements.
+
+An application registers handlers on namespaces::
+
+    server = Server(Options())
+    chat = server.namespace("/")
+
+    @chat.on("message")
+    def message(socket: Socket, event: Event) -> None:
+        socket.emit("message-back", *event.args())
+
+Handlers are called in the order in which a client's events arrived.  A handler
+that returns an awaitable goes on beside those of later events; while it runs,
+the event counts as unanswered (see :attr:`Options.max_in_flight`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from parley.socketio import packets
+from parley.socketio.deadlines import Deadline
+from parley.socketio.engine import MESSAGE, CloseReason, Engine, Options, Session
+from parley.socketio.packets import Packet, PacketError, PacketType
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PLAIN_EVENT: Final = b"2["
+"""How an event to the main namespace begins that wants no acknowledgement."""
+
+
+class ConnectRefused(Exception):
+    """Raised by an authorize handler: the client gets CONNECT_ERROR with this.
+
+    Official clients show it as ``connect_error``, with ``err.message`` and ``err.data``.
+    """
+
+    def __init__(self, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class AckTimeout(Exception):
+    """The client did not acknowledge in time, or its connection ended."""
+
+
+class Event:
+    """One event that a client emitted."""
+
+    __slots__ = ("_attachments", "_id", "_raw", "_socket", "name")
+
+    def __init__(
+        self,
+        socket: Socket,
+        name: str,
+        raw: list[msgspec.Raw],
+        ack_id: int | None,
+        attachments: list[bytes] | None,
+    ) -> None:
+        self.name = name
+        self._socket = socket
+        self._raw = raw
+        self._id = ack_id
+        self._attachments = attachments
+
+    def __len__(self) -> int:
+        """The number of arguments."""
+        return len(self._raw) - 1
+
+    @property
+    def wants_ack(self) -> bool:
+        """True until the acknowledgement that the client asked for is given."""
+        return self._id is not None
+
+    @property
+    def binary(self) -> bool:
+        """True if attachments came with it."""
+        return bool(self._attachments)
+
+    def args(self) -> list[Any]:
+        """The arguments as Python's own types; attachments are ``bytes``.
+
+        Raises:
+            PacketError: not valid JSON; the connection is closed if a handler lets it pass.
+        """
+        return packets.decode_values(self._raw[1:], self._attachments or ())
+
+    def decode(self, decoder: msgspec.json.Decoder[T], index: int = 0) -> T:
+        """One argument, decoded by a typed decoder straight from the wire.
+
+        Raises:
+            IndexError: there are fewer arguments.
+            msgspec.DecodeError, UnicodeDecodeError, RecursionError: as the decoder does.
+        """
+        return decoder.decode(self._raw[index + 1])
+
+    def ack(self, *values: object) -> None:
+        """Answer the acknowledgement, if one was asked for and not yet given."""
+        ack_id, self._id = self._id, None
+        if ack_id is not None:
+            self._socket.send_values(PacketType.ACK, ack_id, values)
+
+    def ack_json(self, array: bytes) -> None:
+        """As :meth:`ack`, with the JSON array of the values already encoded."""
+        ack_id, self._id = self._id, None
+        if ack_id is not None:
+            namespace = self._socket.namespace.name
+            self._socket.send(
+                MESSAGE + packets.encode(PacketType.ACK, namespace, ack_id, array)
+            )
+
+
+class SocketState(enum.Enum):
+    CONNECTING = enum.auto()
+    CONNECTED = enum.auto()
+    DISCONNECTED = enum.auto()
+
+
+class Socket:
+    """One client in one namespace."""
+
+    __slots__ = ("_acks", "_last_ack", "data", "id", "namespace", "session", "state", "task")
+
+    def __init__(self, session: Session, namespace: Namespace) -> None:
+        self.id = secrets.token_urlsafe(15)
+        self.session = session
+        self.namespace = namespace
+        self.state = SocketState.CONNECTING
+        self.data: Any = None
+        """The application's own."""
+        self.task: asyncio.Future[None] | None = None
+        self._acks: dict[int, tuple[AckCallback, Deadline]] | None = None
+        self._last_ack = 0
+
+    def emit(
+        self, event: str, *args: object, ack: AckCallback | None = None, timeout: float = 30.0
+    ) -> None:
+        """Send an event; silently dropped once the client has gone.
+
+        ``ack`` is called with the values of the client's acknowledgement, or
+        with an :class:`AckTimeout` after ``timeout`` seconds or at the end of
+        the connection.
+
+        Raises:
+            TypeError: an argument has no JSON form.
+            RuntimeError: too many acknowledgements are being waited for.
+        """
+        ack_id = None if ack is None else self._expect_ack(ack, timeout)
+        self.send_values(PacketType.EVENT, ack_id, (event, *args))
+
+    def send(self, packet: bytes) -> None:
+        """Send an encoded text packet (see :func:`encode_event`)."""
+        if self.state is not SocketState.DISCONNECTED:
+            self.session.send(packet)
+
+    def send_values(
+        self, packet_type: PacketType, ack_id: int | None, values: tuple[object, ...]
+    ) -> None:
+        """Send an EVENT or ACK with any values."""
+        if self.state is SocketState.DISCONNECTED:
+            return
+        text, attachments = packets.encode_values(packet_type, self.namespace.name, ack_id, values)
+        self.session.send(MESSAGE + text)
+        for attachment in attachments:
+            self.session.send_binary(attachment)
+
+    def disconnect(self, *, close: bool = False) -> None:
+        """Disconnect the client from this namespace, or close its whole connection.
+
+        Official clients do not reconnect by themselves after the former.
+        """
+        if self.state is SocketState.DISCONNECTED:
+            return
+        if close:
+            self.session.close(CloseReason.FORCED)
+            return
+        packet = packets.encode(PacketType.DISCONNECT, self.namespace.name)
+        self.session.send(MESSAGE + packet)
+        self.left(CloseReason.SERVER_NAMESPACE)
+
+    def left(self, reason: CloseReason) -> None:
+        """The client is no longer here; the one place where a socket ends."""
+        state, self.state = self.state, SocketState.DISCONNECTED
+        if state is SocketState.DISCONNECTED:
+            return
+        if self.task is not None:
+            self.task.cancel()
+        self.namespace.sockets.pop(self.id, None)
+        for callback, deadline in (self._acks or {}).values():
+            self.session.engine.deadlines.cancel(deadline)
+            callback(AckTimeout("the client has gone"))
+        self._acks = None
+        self.namespace.disconnected(self, reason)
+
+    def acknowledged(self, ack_id: int, values: list[Any]) -> None:
+        """An acknowledgement came; unknown ones (late, or made up) are ignored."""
+        callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
+        if callback is not None and deadline is not None:
+            self.session.engine.deadlines.cancel(deadline)
+            callback(values)
+
+    def _expect_ack(self, callback: AckCallback, timeout: float) -> int:
+        if self._acks is None:
+            self._acks = {}
+        if len(self._acks) >= self.session.engine.options.max_acks:
+            raise RuntimeError("too many acknowledgements are being waited for")
+        self._last_ack += 1
+        ack_id = self._last_ack
+        deadline = Deadline(lambda: self._ack_timed_out(ack_id))
+        self._acks[ack_id] = (callback, deadline)
+        self.session.engine.deadlines.arm(deadline, timeout)
+        return ack_id
+
+    def _ack_timed_out(self, ack_id: int) -> None:
+        callback, _ = (self._acks or {}).pop(ack_id, (None, None))
+        if callback is not None:
+            callback(AckTimeout("no acknowledgement in time"))
+
+
+AckCallback: TypeAlias = Callable[[list[Any] | AckTimeout], object]
+Authorize: TypeAlias = Callable[[Socket, dict[str, Any]], Awaitable[None] | None]
+Connected: TypeAlias = Callable[[Socket, dict[str, Any]], object]
+Disconnected: TypeAlias = Callable[[Socket, CloseReason], object]
+EventHandler: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+
+
+class Namespace:
+    """A named channel of one server and the handlers of its events.
+
+    Each registering method may be used as a decorator.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sockets: dict[str, Socket] = {}
+        """The connected ones, by id."""
+        self._authorize: Authorize | None = None
+        self._connected: Connected | None = None
+        self._disconnected: Disconnected | None = None
+        self._handlers: dict[str, EventHandler] = {}
+        self._by_json: dict[bytes, tuple[str, EventHandler]] = {}
+        self._other: EventHandler | None = None
+
+    def authorize(self, handler: Authorize) -> Authorize:
+        """``handler(socket, auth)`` decides whether a client may join; it may be async.
+
+        ``auth`` is what the client sent along ({} if nothing).  It may raise
+        :class:`ConnectRefused`, and must not send anything.
+        """
+        self._authorize = handler
+        return handler
+
+    def on_connect(self, handler: Connected) -> Connected:
+        """``handler(socket, auth)`` is called as soon as a client has joined."""
+        self._connected = handler
+        return handler
+
+    def on_disconnect(self, handler: Disconnected) -> Disconnected:
+        """``handler(socket, reason)`` is called once for every socket that was
+        authorized or was being so, whether or not it came to join."""
+        self._disconnected = handler
+        return handler
+
+    def on(self, event: str) -> Callable[[EventHandler], EventHandler]:
+        """``handler(socket, event)`` is called for every event of that name."""
+
+        def register(handler: EventHandler) -> EventHandler:
+            self._handlers[event] = handler
+            self._by_json[msgspec.json.encode(event)] = (event, handler)
+            return handler
+
+        return register
+
+    def on_other(self, handler: EventHandler) -> EventHandler:
+        """``handler(socket, event)`` is called for events that have no handler."""
+        self._other = handler
+        return handler
+
+    # -- for Connection
+
+    def dispatch(
+        self,
+        socket: Socket,
+        raw: list[msgspec.Raw],
+        ack_id: int | None,
+        attachments: list[bytes] | None,
+    ) -> None:
+        """Call the handler of an event.
+
+        Raises:
+            PacketError: it isn't an event.
+        """
+        if not raw:
+            raise PacketError("an event needs a name")
+        name, handler = self._by_json.get(bytes(raw[0])) or self._find(raw[0])
+        if handler is None:
+            return
+        event = Event(socket, name, raw, ack_id, attachments)
+        try:
+            running = handler(socket, event)
+        except PacketError:
+            raise
+        except Exception:
+            logger.exception("the handler of an event failed")
+            return
+        if running is not None:
+            socket.session.hold()
+            asyncio.ensure_future(running).add_done_callback(
+                lambda done: self._handled(socket.session, done)
+            )
+
+    def connected(self, socket: Socket, auth: dict[str, Any]) -> None:
+        """Call the on_connect handler."""
+        if self._connected is not None:
+            try:
+                self._connected(socket, auth)
+            except Exception:
+                logger.exception("the connect handler failed")
+
+    def disconnected(self, socket: Socket, reason: CloseReason) -> None:
+        """Call the on_disconnect handler."""
+        if self._disconnected is not None:
+            try:
+                self._disconnected(socket, reason)
+            except Exception:
+                logger.exception("the disconnect handler failed")
+
+    def authorization(self, socket: Socket, auth: dict[str, Any]) -> Awaitable[None] | None:
+        """Call the authorize handler."""
+        return None if self._authorize is None else self._authorize(socket, auth)
+
+    def _find(self, raw: msgspec.Raw) -> tuple[str, EventHandler | None]:
+        """For names in an unusual spelling, and unknown ones."""
+        name = packets.decode_value(raw)
+        if type(name) is int:
+            name = str(name)
+        if not isinstance(name, str):
+            raise PacketError("an event's name must be a string")
+        return name, self._handlers.get(name, self._other)
+
+    def _handled(self, session: Session, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (exc := done.exception()) is not None:
+            if isinstance(exc, PacketError):
+                session.close(CloseReason.PARSE_ERROR)
+            else:
+                logger.error("the handler of an event failed", exc_info=exc)
+        session.release()
+
+
+class Connection:
+    """Socket.IO on one Engine.IO session: the handler of its messages."""
+
+    __slots__ = ("_connect_deadline", "_refused", "_server", "_session", "_waiting", "sockets")
+
+    def __init__(self, server: Server, session: Session) -> None:
+        self._server = server
+        self._session = session
+        self.sockets: dict[str, Socket] = {}
+        self._refused = 0
+        self._waiting: _Attachments | None = None
+        self._connect_deadline: Deadline | None = None
+        self._await_connect()
+
+    # -- engine.Handler
+
+    def on_text(self, message: bytes) -> None:
+        try:
+            if self._waiting is not None:
+                raise PacketError("a text packet amid attachments")
+            if message.startswith(_PLAIN_EVENT):
+                socket = self._connected_socket("/")
+                socket.namespace.dispatch(socket, packets.decode_array(message[1:]), None, None)
+            else:
+                self._take(packets.decode(message))
+        except PacketError:
+            self._session.close(CloseReason.PARSE_ERROR)
+
+    def on_binary(self, message: bytes) -> None:
+        waiting = self._waiting
+        try:
+            if waiting is None:
+                raise PacketError("an attachment of nothing")
+            waiting.arrived.append(message)
+            if len(waiting.arrived) == waiting.packet.attachments:
+                self._stop_waiting()
+                self._take_values(waiting.packet, waiting.arrived)
+        except PacketError:
+            self._session.close(CloseReason.PARSE_ERROR)
+
+    def on_close(self, reason: CloseReason) -> None:
+        self._stop_waiting()
+        self._set_connect_deadline(None)
+        for socket in list(self.sockets.values()):
+            socket.left(reason)
+        self.sockets.clear()
+
+    # -- within
+
+    def _take(self, packet: Packet) -> None:
+        kind = packet.type
+        if kind in (PacketType.EVENT, PacketType.ACK):
+            self._take_values(packet, None)
+        elif kind is PacketType.CONNECT:
+            self._connect(packet)
+        elif kind is PacketType.DISCONNECT:
+            self._connected_socket(packet.namespace)
+            self.sockets.pop(packet.namespace).left(CloseReason.CLIENT_NAMESPACE)
+            if not self.sockets:
+                self._await_connect()
+        elif packet.attachments and kind is not PacketType.CONNECT_ERROR:
+            self._connected_socket(packet.namespace)
+            options = self._session.engine.options
+            if packet.attachments > options.max_attachments:
+                raise PacketError("too many attachments")
+            deadline = Deadline(lambda: self._session.close(CloseReason.PARSE_ERROR))
+            self._waiting = _Attachments(packet, [], deadline)
+            self._session.engine.deadlines.arm(deadline, options.attachment_timeout)
+        else:
+            raise PacketError("not a packet that a client may send")
+
+    def _take_values(self, packet: Packet, attachments: list[bytes] | None) -> None:
+        socket = self._connected_socket(packet.namespace)
+        raw = packets.decode_array(packet.json)
+        if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
+            socket.namespace.dispatch(socket, raw, packet.id, attachments)
+        elif packet.id is None:
+            raise PacketError("an acknowledgement needs an id")
+        else:
+            socket.acknowledged(packet.id, packets.decode_values(raw, attachments or ()))
+
+    def _connected_socket(self, namespace: str) -> Socket:
+        socket = self.sockets.get(namespace)
+        if socket is None or socket.state is not SocketState.CONNECTED:
+            raise PacketError("not connected to that namespace")
+        return socket
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._session.engine.deadlines.cancel(self._waiting.deadline)
+            self._waiting = None
+
+    # -- joining a namespace
+
+    def _connect(self, packet: Packet) -> None:
+        auth = packets.decode_value(packet.json) if packet.json else {}
+        if packet.id is not None or not isinstance(auth, dict) or packet.namespace in self.sockets:
+            raise PacketError("bad CONNECT")
+        if len(self.sockets) + self._refused >= self._session.engine.options.max_namespaces:
+            raise PacketError("too many namespaces")
+        namespace = self._server.find(packet.namespace)
+        if namespace is None:
+            self._refuse(packet.namespace, ConnectRefused("Invalid namespace"))
+            return
+        socket = self.sockets[packet.namespace] = Socket(self._session, namespace)
+        try:
+            running = namespace.authorization(socket, auth)
+        except ConnectRefused as exc:
+            self._not_authorized(socket, exc)
+        except Exception:
+            logger.exception("the authorize handler failed")
+            self._not_authorized(socket, ConnectRefused("Internal error"))
+        else:
+            if running is None:
+                self._join(socket, auth)
+            else:
+                waiting = self._await_authorization(socket, auth, running)
+                socket.task = asyncio.ensure_future(waiting)
+
+    async def _await_authorization(
+        self, socket: Socket, auth: dict[str, Any], running: Awaitable[None]
+    ) -> None:
+        refused: ConnectRefused | None = None
+        try:
+            await running
+        except ConnectRefused as exc:
+            refused = exc
+        except Exception:
+            logger.exception("the authorize handler failed")
+            refused = ConnectRefused("Internal error")
+        socket.task = None
+        if socket.state is SocketState.CONNECTING:
+            with self._session.engine.batch:
+                if refused is None:
+                    self._join(socket, auth)
+                else:
+                    self._not_authorized(socket, refused)
+
+    def _join(self, socket: Socket, auth: dict[str, Any]) -> None:
+        socket.state = SocketState.CONNECTED
+        socket.namespace.sockets[socket.id] = socket
+        self._set_connect_deadline(None)
+        if not self._session.engine.options.keep_handshake:
+            self._session.handshake = None
+        json = b'{"sid":"%s"}' % socket.id.encode()
+        packet = packets.encode(PacketType.CONNECT, socket.namespace.name, None, json)
+        self._session.send(MESSAGE + packet)
+        socket.namespace.connected(socket, auth)
+
+    def _not_authorized(self, socket: Socket, refused: ConnectRefused) -> None:
+        self.sockets.pop(socket.namespace.name, None)
+        socket.left(CloseReason.SERVER_NAMESPACE)
+        self._refuse(socket.namespace.name, refused)
+
+    def _refuse(self, namespace: str, refused: ConnectRefused) -> None:
+        self._refused += 1
+        answer: dict[str, object] = {"message": refused.message}
+        if refused.data is not None:
+            answer["data"] = refused.data
+        json = msgspec.json.encode(answer)
+        packet = packets.encode(PacketType.CONNECT_ERROR, namespace, None, json)
+        self._session.send(MESSAGE + packet)
+
+    def _await_connect(self) -> None:
+        deadline = Deadline(lambda: self._session.close(CloseReason.CONNECT_TIMEOUT))
+        self._set_connect_deadline(deadline)
+        engine = self._session.engine
+        engine.deadlines.arm(deadline, engine.options.connect_timeout)
+
+    def _set_connect_deadline(self, deadline: Deadline | None) -> None:
+        if self._connect_deadline is not None:
+            self._session.engine.deadlines.cancel(self._connect_deadline)
+        self._connect_deadline = deadline
+
+
+class _Attachments(msgspec.Struct):
+    """A binary packet and what has come of its attachments."""
+
+    packet: Packet
+    arrived: list[bytes]
+    deadline: Deadline
+
+
+class Server:
+    """A Socket.IO server; give :attr:`engine` to the transports."""
+
+    def __init__(self, options: Options) -> None:
+        self.engine = Engine(options, lambda session: Connection(self, session))
+        self._namespaces: dict[str, Namespace] = {}
+
+    def namespace(self, name: str = "/") -> Namespace:
+        """The namespace of that name, made at the first call."""
+        return self._namespaces.setdefault(name, Namespace(name))
+
+    def find(self, name: str) -> Namespace | None:
+        """The namespace of that name, if it was made."""
+        return self._namespaces.get(name)
+
+
+def encode_event(namespace: str, array: bytes) -> bytes:
+    """An event ready for :meth:`Socket.send`.
+
+    ``array`` is its JSON: ``["name", ...]``.  One encoded event may be sent to
+    any number of sockets of the namespace.
+    """
+    return MESSAGE + packets.encode(PacketType.EVENT, namespace, None, array)

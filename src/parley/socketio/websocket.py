@@ -1,0 +1,392 @@
+"""The WebSocket transport: an :class:`asyncio.Protocol` plugged into uvicorn.
+
+uvicorn reads a request's head and, if it asks for a WebSocket, hands the
+connection to the class named by ``Config(ws=...)``: first the head, then all
+that follows.  See :func:`websocket_protocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import Any, ClassVar, Final, cast
+
+import msgspec
+
+from parley.socketio import frames, handshake
+from parley.socketio.deadlines import Deadline
+from parley.socketio.engine import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    PROBE_PING,
+    PROBE_PONG,
+    UPGRADE,
+    CloseReason,
+    Engine,
+    Handshake,
+    Problem,
+    Session,
+    State,
+)
+from parley.socketio.frames import CloseCode, FrameParser, Opcode
+from parley.socketio.polling import PollingTransport
+
+logger = logging.getLogger(__name__)
+
+_TURN: Final = 256
+"""Messages of one client that are handled before others get their turn."""
+_CLOSE_CODES: Final = {
+    CloseReason.PARSE_ERROR: CloseCode.PROTOCOL_ERROR,
+    CloseReason.SLOW: CloseCode.POLICY,
+    CloseReason.SHUTDOWN: CloseCode.SERVICE_RESTART,
+    CloseReason.PING_TIMEOUT: CloseCode.GOING_AWAY,
+}
+"""The others close with 1000."""
+
+
+class Phase(enum.Enum):
+    HANDSHAKE = enum.auto()
+    PROBING = enum.auto()
+    """Asks to take over a polling session; says nothing but the probe."""
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    """Our Close frame is out; only the peer's is waited for."""
+    CLOSED = enum.auto()
+
+
+class WebSocketTransport(asyncio.Protocol):
+    """One WebSocket connection, from its handshake to its end."""
+
+    __slots__ = (
+        "_backlog",
+        "_connections",
+        "_deadline",
+        "_out",
+        "_out_size",
+        "_parser",
+        "_phase",
+        "_reading",
+        "_session",
+        "_transport",
+        "_write_paused",
+        "engine",
+    )
+
+    engines: ClassVar[Mapping[str, Engine]] = {}
+    """Which engine serves which path; see :func:`websocket_protocol`."""
+
+    name = "websocket"
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any) -> None:
+        # The signature is uvicorn's.  It waits at its end for the connections in this set.
+        self._connections: set[Any] = server_state.connections
+        self.engine: Engine
+        self._transport: asyncio.Transport
+        self._session: Session
+        self._parser: FrameParser
+        self._phase = Phase.HANDSHAKE
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._backlog: deque[frames.Message] | None = None
+        self._deadline: Deadline | None = None
+        self._reading = True
+        self._write_paused = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not every loop's transports derive from asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is Phase.HANDSHAKE:
+            self._shake_hands(data)
+            return
+        if self._phase is Phase.CLOSED:
+            return
+        messages = self._parser.feed(data)
+        with self.engine.batch:
+            if self._backlog:
+                self._backlog.extend(messages)
+            else:
+                self._take(messages)
+            if self._parser.failure is not None:
+                self._fail(self._parser.failure)
+
+    def eof_received(self) -> None:
+        return None  # closes the transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._set_deadline(None)
+        phase, self._phase = self._phase, Phase.CLOSED
+        if phase is Phase.OPEN:
+            self._session.close(
+                CloseReason.TRANSPORT_ERROR if exc else CloseReason.TRANSPORT_CLOSE
+            )
+        elif phase is Phase.PROBING:
+            self._abandon_probe()
+        self._out.clear()
+        self._backlog = None
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.flush()
+
+    def shutdown(self) -> None:
+        """uvicorn is about to end."""
+        if self._phase is Phase.OPEN:
+            self._session.close(CloseReason.SHUTDOWN)
+            self.flush()
+        self._transport.close()
+
+    # -- engine.Transport
+
+    def attach(self, session: Session) -> None:
+        self._session = session
+
+    def send_text(self, packet: bytes) -> None:
+        self._queue(Opcode.TEXT, packet)
+
+    def send_binary(self, content: bytes) -> None:
+        self._queue(Opcode.BINARY, content)
+
+    def flush(self) -> None:
+        if self._write_paused or not self._out or self._phase is Phase.CLOSED:
+            return
+        out, self._out = self._out, []
+        self._out_size = 0
+        self._transport.write(b"".join(out))
+
+    def pause(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        backlog, self._backlog = self._backlog, None
+        with self.engine.batch:
+            if backlog:
+                self._take(backlog)
+        session = self._session
+        if (
+            session.state is State.OPEN
+            and not session.paused
+            and not self._reading
+            and not self._backlog
+        ):
+            self._reading = True
+            self._transport.resume_reading()
+
+    def drained(self) -> bool:
+        return not self._backlog
+
+    def close(self, reason: CloseReason) -> None:
+        self._send_close(_CLOSE_CODES.get(reason, CloseCode.NORMAL), reason)
+
+    # -- within
+
+    def _queue(self, opcode: Opcode, payload: bytes) -> None:
+        if self._out_size >= self.engine.options.max_outbox:
+            self._out_size = 0  # so that ending it may say so
+            self._out.clear()
+            self._session.close(CloseReason.SLOW)
+            return
+        if not self._out:
+            self.engine.batch.add(self)
+        self._out.append(frames.frame_header(opcode, len(payload)))
+        self._out.append(payload)
+        if self._write_paused:
+            self._out_size += len(payload)
+
+    def _take(self, messages: list[frames.Message] | deque[frames.Message]) -> None:
+        """Hand messages to the session until it asks for a pause; keep the rest."""
+        for taken, (opcode, payload) in enumerate(messages):
+            if self._phase is Phase.OPEN:
+                session = self._session
+                if (session.paused or taken >= _TURN) and opcode in (Opcode.TEXT, Opcode.BINARY):
+                    self._keep(messages, taken)
+                    return
+                if opcode == Opcode.TEXT:
+                    session.receive_text(payload)
+                    continue
+                if opcode == Opcode.BINARY:
+                    session.receive_binary(payload)
+                    continue
+            self._take_other(opcode, payload)
+
+    def _keep(self, messages: Iterable[frames.Message], taken: int) -> None:
+        """Put off what is left of a batch, and read no more meanwhile."""
+        self._backlog = deque(islice(messages, taken, None))
+        if not self._session.paused:  # nothing else will resume it
+            self.pause()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._phase is Phase.OPEN and not self._session.paused:
+            self.resume()
+            if self._session.state is State.DRAINING:
+                self._session.drain()
+
+    def _take_other(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.CLOSE:
+            self._close_received()
+        elif self._phase is Phase.CLOSING:
+            pass  # what a peer sends before it sees our Close frame is not for us
+        elif opcode == Opcode.PING:
+            self._queue(Opcode.PONG, payload)
+        elif opcode == Opcode.TEXT:
+            self._probe(payload)
+        elif opcode == Opcode.BINARY:
+            self._abandon_probe()
+
+    # -- the opening handshake
+
+    def _shake_hands(self, head: bytes) -> None:
+        try:
+            request = handshake.parse_request(head)
+            engine = self.engines.get(request.path)
+            if engine is None:
+                self._refuse(HTTPStatus.NOT_FOUND, Problem(3, "There is nothing at this path"))
+                return
+            self.engine = engine
+            problem = self._check(request)
+            if problem is not None:
+                status = HTTPStatus.FORBIDDEN if problem is FORBIDDEN else HTTPStatus.BAD_REQUEST
+                self._refuse(status, problem)
+                return
+            answer = handshake.accept(request)
+        except handshake.BadHandshake as exc:
+            self._refuse(HTTPStatus.BAD_REQUEST, Problem(3, str(exc)))
+            return
+        self._parser = FrameParser(engine.options.max_payload)
+        self._transport.write(answer)
+        if "sid" in request.query:
+            self._begin_probe(engine.sessions[request.query["sid"]])
+        else:
+            self._open(request)
+
+    def _check(self, request: handshake.Request) -> Problem | None:
+        if request.method != "GET":
+            return BAD_METHOD
+        problem = self.engine.check(request.query, request.headers)
+        if problem is None and request.query["transport"] != self.name:
+            return BAD_REQUEST
+        if problem is None and self.engine.draining:
+            return BAD_REQUEST
+        return problem
+
+    def _refuse(self, status: HTTPStatus, problem: Problem) -> None:
+        self._phase = Phase.CLOSED
+        self._transport.write(handshake.refuse(status, msgspec.json.encode(problem)))
+        self._transport.close()
+
+    def _open(self, request: handshake.Request) -> None:
+        peer = self._transport.get_extra_info("peername")
+        remote = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._phase = Phase.OPEN
+        with self.engine.batch:
+            session = self.engine.open(self, Handshake(request.headers, request.query, remote))
+            session.send(self.engine.open_packet(session))
+
+    # -- the upgrade of a polling session
+
+    def _begin_probe(self, session: Session) -> None:
+        self._session = session
+        if session.probe is not None or not isinstance(session.transport, PollingTransport):
+            # Complete the handshake first, as the official server does: a
+            # client tells this from an unknown session by it.
+            self._send_close(CloseCode.POLICY, "this session can't be upgraded")
+            return
+        self._phase = Phase.PROBING
+        session.probe = self
+        self._set_deadline(self._abandon_probe, self.engine.options.upgrade_timeout)
+
+    def _probe(self, packet: bytes) -> None:
+        session = self._session
+        polling = session.transport
+        if not isinstance(polling, PollingTransport):
+            self._abandon_probe()
+        elif packet == PROBE_PING:
+            polling.begin_upgrade()
+            self.send_text(PROBE_PONG)
+        elif packet == UPGRADE and polling.upgrading:
+            self._set_deadline(None)
+            self._phase = Phase.OPEN
+            session.upgrade(self)
+            polling.hand_over(self)
+            if session.paused:
+                self.pause()
+        else:
+            self._abandon_probe()
+
+    def _abandon_probe(self) -> None:
+        """Leave the polling session as it was."""
+        session = self._session
+        if session.probe is self:
+            session.probe = None
+            if isinstance(session.transport, PollingTransport):
+                session.transport.abandon_upgrade()
+        self._send_close(CloseCode.POLICY, "upgrade not completed")
+
+    # -- the end
+
+    def _fail(self, failure: frames.Failure) -> None:
+        """Fail the connection, RFC 6455 section 7.1.7."""
+        phase = self._phase
+        self._send_close(failure.code, failure.reason)
+        if phase is Phase.OPEN:
+            self._session.close(CloseReason.PARSE_ERROR)
+
+    def _close_received(self) -> None:
+        phase = self._phase
+        if phase in (Phase.OPEN, Phase.PROBING):
+            code = self._parser.close_code
+            self._send_close(CloseCode.NORMAL if code in (None, frames.NO_CODE) else code, "")
+        if phase is Phase.OPEN:
+            self._session.close(CloseReason.TRANSPORT_CLOSE)
+        elif phase is Phase.PROBING:
+            self._abandon_probe()
+        self.flush()
+        self._transport.close()
+
+    def _send_close(self, code: int, reason: str) -> None:
+        if self._phase in (Phase.CLOSING, Phase.CLOSED):
+            return
+        self._phase = Phase.CLOSING
+        if not self._out:
+            self.engine.batch.add(self)
+        self._out.append(frames.encode_close(code, reason))
+        self._backlog = None
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True  # the peer's Close frame must get through
+            self._transport.resume_reading()
+        self._set_deadline(self._transport.abort, self.engine.options.close_timeout)
+
+    def _set_deadline(self, callback: Any, seconds: float = 0) -> None:
+        if self._deadline is not None:
+            self.engine.deadlines.cancel(self._deadline)
+            self._deadline = None
+        if callback is not None:
+            self._deadline = Deadline(callback)
+            self.engine.deadlines.arm(self._deadline, seconds)
+
+
+def websocket_protocol(by_path: Mapping[str, Engine]) -> type[WebSocketTransport]:
+    """A class for ``uvicorn.Config(ws=...)`` that serves each path by its engine."""
+
+    class BoundWebSocketTransport(WebSocketTransport):
+        __slots__ = ()
+        engines: ClassVar[Mapping[str, Engine]] = by_path
+
+    return BoundWebSocketTransport
