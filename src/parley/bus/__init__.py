@@ -1,0 +1,1 @@
+"""Implementations of :class:`parley.chat.ports.Bus`."""

@@ -1,0 +1,31 @@
+"""The bus of a single process: what is published arrives at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from parley.model import UserId
+
+
+class LocalBus:
+    """Passes each push straight on.  Loses, repeats and reorders nothing."""
+
+    def __init__(self) -> None:
+        self._subscribed: set[UserId] = set()
+        self._receive: Callable[[UserId, int, bytes], None] | None = None
+
+    def attach(self, receive: Callable[[UserId, int, bytes], None]) -> None:
+        self._receive = receive
+
+    def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
+        if owner in self._subscribed and self._receive is not None:
+            self._receive(owner, seq, packet)
+
+    async def subscribe(self, owner: UserId) -> None:
+        self._subscribed.add(owner)
+
+    def unsubscribe(self, owner: UserId) -> None:
+        self._subscribed.discard(owner)
+
+    async def close(self) -> None:
+        self._subscribed.clear()

@@ -1,0 +1,116 @@
+"""Who a client is: from a JSON Web Token (RFC 7519) to a user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jwt
+import msgspec
+
+from parley.chat.ids import parse_uuid
+from parley.chat.ports import Clock
+from parley.chat.replies import token_expired
+from parley.errors import ChatError, ErrorCode
+from parley.model import UserId
+
+_ALGORITHM: Final = "HS256"
+_BEARER: Final = "bearer "
+_MAX_TOKEN: Final = 8192
+"""Characters; a longer one is refused before any cryptography."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An authenticated user."""
+
+    user: UserId
+    expires_at: float | None
+    """Seconds since the Unix epoch; None if the token never expires."""
+
+
+class Authenticator:
+    """Verifies tokens signed with HS256 and one secret; no other algorithm is accepted."""
+
+    def __init__(self, secret: str, claims: Sequence[str], clock: Clock) -> None:
+        """``claims``: the first of these that a token has names the user."""
+        self._secret = secret
+        self._claims = tuple(claims)
+        self._clock = clock
+
+    def verify(self, token: str | None) -> Identity:
+        """The user of a token; a leading ``Bearer`` is allowed.
+
+        Raises:
+            ChatError: TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID.
+        """
+        token = (token or "").strip()
+        if token[: len(_BEARER)].lower() == _BEARER:
+            token = token[len(_BEARER) :].strip()
+        if not token:
+            raise ChatError(
+                ErrorCode.TOKEN_MISSING,
+                "A token is needed: send it in the Authorization header, or as auth: {token}",
+            )
+        claims = self._claims_of(token)
+        for name in self._claims:
+            if claims.get(name) is not None:
+                return Identity(_user(name, claims[name]), self._expiry(claims))
+        raise _invalid(f"it has none of the claims {', '.join(self._claims)}")
+
+    def _claims_of(self, token: str) -> dict[str, Any]:
+        if len(token) > _MAX_TOKEN:
+            raise _invalid("it is too long")
+        try:
+            # Times are checked below, by our own clock; `sub` may be of any
+            # kind here, because another claim may name the user.
+            return jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                options={
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "verify_aud": False,
+                    "verify_sub": False,
+                    "verify_jti": False,
+                },
+            )
+        except jwt.InvalidSignatureError:
+            raise _invalid("its signature is wrong") from None
+        except jwt.InvalidAlgorithmError:
+            raise _invalid(f"it must be signed with {_ALGORITHM}") from None
+        # A library's parser meets hostile input here: whatever it raises, the token is bad.
+        except Exception:
+            raise _invalid("it is not a JSON Web Token") from None
+
+    def _expiry(self, claims: dict[str, Any]) -> float | None:
+        now = self._clock.now()
+        not_before = _time(claims, "nbf")
+        if not_before is not None and now < not_before:
+            raise _invalid("it is not valid yet")
+        expires_at = _time(claims, "exp")
+        if expires_at is not None and now >= expires_at:
+            raise token_expired()
+        return expires_at
+
+
+def _invalid(why: str) -> ChatError:
+    return ChatError(ErrorCode.TOKEN_INVALID, f"The token was refused: {why}")
+
+
+def _time(claims: dict[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    # NaN fails both comparisons; infinities and booleans are no times either.
+    if isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15:
+        return float(value)
+    raise _invalid(f"its {name} is not a time")
+
+
+def _user(name: str, value: object) -> UserId:
+    user = parse_uuid(value) if isinstance(value, str) else None
+    if user is None:
+        raise _invalid(f"its {name} must be the user's UUID")
+    return UserId(user)

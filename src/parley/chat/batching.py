@@ -1,0 +1,106 @@
+"""Group commit: whatever waits goes into one call.
+
+One request to a database costs nearly as much as a hundred in one.  While a
+call is under way, what is asked meanwhile gathers, and makes up the next one.
+Nothing waits on purpose: under low load a batch holds one item.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Generic, TypeVar
+
+from parley.chat.replies import internal, overloaded, store_unavailable
+from parley.errors import ChatError, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs items through ``run`` in batches, one batch at a time, in the order submitted.
+
+    ``run`` returns one result per item.  If it raises, the whole batch has
+    failed; the next is tried all the same.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        around: AbstractContextManager[None] | None = None,
+    ) -> None:
+        """``around`` is entered while the callbacks of a batch are called."""
+        self._run = run
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: list[tuple[Item, Callable[[Result | ChatError], None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self._around = around or nullcontext()
+
+    def __len__(self) -> int:
+        """How many items wait, besides those under way."""
+        return len(self._waiting)
+
+    def submit(self, item: Item, done: Callable[[Result | ChatError], None]) -> None:
+        """Put an item into the next batch; ``done`` is called exactly once, in order.
+
+        With a result, or with the error for the client.  It is called before
+        this returns only if there is no room for the item.
+        """
+        if self._closed:
+            done(store_unavailable())
+        elif len(self._waiting) >= self._max_waiting:
+            done(overloaded())
+        else:
+            self._waiting.append((item, done))
+            if self._task is None:
+                self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def call(self, item: Item) -> Result:
+        """As :meth:`submit`, for those who would rather wait.
+
+        Raises:
+            ChatError: as given to ``done``.
+        """
+        future: asyncio.Future[Result | ChatError] = asyncio.get_running_loop().create_future()
+        self.submit(item, lambda result: None if future.done() else future.set_result(result))
+        result = await future
+        if isinstance(result, ChatError):
+            raise result
+        return result
+
+    async def close(self) -> None:
+        """Finish what was submitted; later items are refused."""
+        self._closed = True
+        if self._task is not None:
+            await self._task
+
+    async def _work(self) -> None:
+        while self._waiting:
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
+            results: Sequence[Result | ChatError]
+            try:
+                results = await self._run([item for item, _ in batch])
+            except StoreUnavailable as exc:
+                logger.warning("the store did not answer: %s", exc)
+                results = [store_unavailable()] * len(batch)
+            except Exception:
+                logger.exception("a batch of %d failed", len(batch))
+                results = [internal()] * len(batch)
+            with self._around:
+                for (_, done), result in zip(batch, results, strict=True):
+                    try:
+                        done(result)
+                    except Exception:
+                        logger.exception("a callback failed")
+        self._task = None

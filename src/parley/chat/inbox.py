@@ -1,0 +1,76 @@
+"""The order of one user's pushes on this node.
+
+Each push has a position, ``seq``, in its owner's inbox.  Devices get them in
+that order: the next one is pushed, one pushed before is dropped, and after a
+gap the later ones wait until what is missing has been read from the store.
+Sans-I/O: the caller reads the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from parley.model import UserId
+
+MAX_HELD: Final = 256
+"""Later pushes that are held while one is missing; more are read from the store again."""
+
+
+class Inbox:
+    """Where one user's pushes stand; all of the user's devices here share it."""
+
+    __slots__ = ("_held", "_heard", "devices", "filling", "owner", "position", "users")
+
+    def __init__(self, owner: UserId) -> None:
+        self.owner = owner
+        self.position: int | None = None
+        """The last ``seq`` that was pushed; None until it is known where to begin."""
+        self.devices: list[Callable[[bytes], None]] = []
+        """Those that get what is pushed."""
+        self.users = 0
+        """How many connections, connected or about to be, need this."""
+        self.filling = False
+        """What is missing is being read."""
+        self._heard = 0
+        self._held: dict[int, bytes] | None = None
+
+    def start(self, position: int) -> list[bytes]:
+        """Begin after ``position``; returns what can be pushed of what came meanwhile."""
+        self.position = position
+        return self._next_held()
+
+    def offer(self, seq: int, packet: bytes) -> list[bytes]:
+        """Take the push ``seq``; returns what is to be pushed now, in order."""
+        self._heard = max(self._heard, seq)
+        position = self.position
+        if position is not None and seq <= position:
+            return []
+        if position is None or seq != position + 1:
+            if self._held is None:
+                self._held = {}
+            if len(self._held) < MAX_HELD:
+                self._held[seq] = packet
+            return []
+        self.position = seq
+        if self._held is None:
+            return [packet]
+        return [packet, *self._next_held()]
+
+    @property
+    def missing(self) -> bool:
+        """True while a push is known to exist that can't be made yet."""
+        return self.position is not None and self._heard > self.position
+
+    def _next_held(self) -> list[bytes]:
+        held, position = self._held, self.position
+        assert position is not None
+        ready: list[bytes] = []
+        if held is None:
+            return ready
+        while position + 1 in held:
+            position += 1
+            ready.append(held.pop(position))
+        self.position = position
+        self._held = {seq: held[seq] for seq in held if seq > position} or None
+        return ready

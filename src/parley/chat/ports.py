@@ -1,0 +1,171 @@
+"""What the rules of chat need from the outside world, and what they may rely on.
+
+Each protocol here has one contract suite in ``tests/contract`` that every
+implementation passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from parley.model import Chat, ChatId, InboxEntry, UserId
+
+
+class NewChat(msgspec.Struct, frozen=True, gc=False):
+    """A chat to be stored."""
+
+    id: ChatId
+    sender: UserId
+    receiver: UserId
+    message: str
+    created_at: int
+    """Milliseconds since the Unix epoch."""
+    chosen_id: bool = False
+    """The client chose ``id``: sending the same chat again must not store it twice."""
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """``user`` says that it has received the chat ``chat_id``."""
+
+    user: UserId
+    chat_id: ChatId
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one :class:`NewChat`."""
+
+    chat: Chat
+    seq: int | None
+    """Its position in the receiver's inbox; None if it had been stored before."""
+
+
+class IdTaken(msgspec.Struct, frozen=True, gc=False):
+    """The chosen id belongs to a chat of another sender, receiver or text."""
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """The outcomes of one transaction, each list in the order of its input."""
+
+    chats: list[Stored | IdTaken]
+    receipts: list[bool]
+    """True: the chat is the user's and is marked received, now or before."""
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """Which part of a list is wanted; positions are inbox ``seq`` numbers.
+
+    ``after`` and ``before`` are exclusive.  At most ``limit`` chats (>= 1).
+    """
+
+    limit: int
+    after: int = 0
+    before: int | None = None
+
+
+class Store(Protocol):
+    """Durable chats and the inboxes they land in.
+
+    Every method raises :class:`parley.errors.StoreUnavailable` if the store
+    can't answer now.  All may be called concurrently on one event loop.
+    """
+
+    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+        """Store all of this in one transaction and return after it is durable.
+
+        - All or nothing: on any exception nothing is known to be stored (the
+          outcome of a commit that was cut off is unknown).
+        - Each chat gets the next ``seq`` of its receiver's inbox, in the order
+          given; per receiver the numbers have no gap and no repeat, whichever
+          process writes.
+        - A chat with a chosen id that exists already with the same sender,
+          receiver and text is not stored again: its outcome is that chat, with
+          ``seq`` None.  This holds within one call too.
+        - Receipts are applied after the chats, so they may name chats of the
+          same call.  Marking twice is fine.
+        - Calls are never concurrent (the service has one committer).
+        """
+        ...
+
+    async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
+        """The last ``seq`` of each owner's inbox, 0 for an empty one.
+
+        Includes every commit that had returned before the call.
+        """
+        ...
+
+    async def entries(self, owner: UserId, after: int, limit: int) -> list[InboxEntry]:
+        """The entries of ``owner`` with ``seq > after``, in order, at most ``limit``."""
+        ...
+
+    async def unreceived(self, owner: UserId, page: Page) -> list[InboxEntry]:
+        """Entries whose chats ``owner`` hasn't marked received.
+
+        In ``seq`` order; the *oldest* ``page.limit`` within the page's bounds.
+        The cost depends on what is returned, not on what is stored.
+        """
+        ...
+
+    async def received_by(self, owner: UserId, page: Page) -> list[InboxEntry]:
+        """Entries of every chat sent to ``owner``.
+
+        In ``seq`` order; the *newest* ``page.limit`` within the page's bounds,
+        or the oldest if only ``page.after`` is given (non-zero).
+        """
+        ...
+
+    async def position(self, owner: UserId, chat_id: ChatId) -> int | None:
+        """The ``seq`` of a chat in ``owner``'s inbox; None if it isn't there."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted and release everything.  Idempotent."""
+        ...
+
+
+class Bus(Protocol):
+    """Carries pushes to every node whose users they concern.
+
+    Best effort by design: a bus may lose, repeat or reorder what it carries;
+    the ``seq`` of each push lets the receiving node notice and repair that.
+    """
+
+    def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
+        """Pass an encoded packet on to all nodes that subscribed to ``owner``.
+
+        Never blocks and never raises.
+        """
+        ...
+
+    async def subscribe(self, owner: UserId) -> None:
+        """After this returns, publishes of any node for ``owner`` arrive here.
+
+        Idempotent.
+        """
+        ...
+
+    def unsubscribe(self, owner: UserId) -> None:
+        """``owner`` has no device here any more."""
+        ...
+
+    def attach(self, receive: Callable[[UserId, int, bytes], None]) -> None:
+        """Name the callback for what arrives; called once, before the first subscribe."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything.  Idempotent."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can move it."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch; may jump in either direction."""
+        ...

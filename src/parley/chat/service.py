@@ -1,0 +1,180 @@
+"""What users can do: send a chat, and mark one received.
+
+Both go through one group commit, so that everything that waits is stored in
+one transaction, in the order in which it was asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, TypeAlias
+
+import msgspec
+
+from parley.chat.batching import Batcher
+from parley.chat.delivery import Delivery
+from parley.chat.ids import parse_uuid, uuid7
+from parley.chat.ports import Clock, IdTaken, NewChat, Receipt, Store, Stored
+from parley.chat.replies import bad_request, not_found
+from parley.errors import ChatError, ErrorCode
+from parley.model import Chat, ChatId, UserId
+
+MAX_BATCH: Final = 1_000
+"""Requests of one transaction; more wait for the next."""
+
+Request: TypeAlias = NewChat | Receipt
+Outcome: TypeAlias = Stored | IdTaken | bool
+
+
+class ServiceStats:
+    """Running totals, for whoever watches."""
+
+    __slots__ = ("chats_stored", "marked_received")
+
+    def __init__(self) -> None:
+        self.chats_stored = 0
+        self.marked_received = 0
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A chat as a client sends it."""
+
+    receiver: str
+    message: str
+    id: str | None = None
+    """A UUID chosen by the client, so that sending again can't store twice."""
+
+
+class ReceivedMark(msgspec.Struct, frozen=True):
+    """A client's word that it has received a chat."""
+
+    chatId: str  # noqa: N815 - the wire's name
+
+
+class ChatService:
+    """The rules of sending and receiving."""
+
+    def __init__(
+        self,
+        store: Store,
+        delivery: Delivery,
+        clock: Clock,
+        *,
+        message_max_length: int,
+        queue_max: int,
+        batch: AbstractContextManager[None],
+        on_commit: Callable[[int, float], None],
+    ) -> None:
+        """Everything that a commit causes is done within ``batch``.
+
+        ``on_commit`` is told the size of each batch and the seconds it took.
+        """
+        self._store = store
+        self._delivery = delivery
+        self._clock = clock
+        self._message_max_length = message_max_length
+        self._batcher: Batcher[Request, Outcome] = Batcher(
+            self._commit, max_batch=MAX_BATCH, max_waiting=queue_max, around=batch
+        )
+        self._on_commit = on_commit
+        self.stats = ServiceStats()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be stored, besides those under way."""
+        return len(self._batcher)
+
+    def send(
+        self, sender: UserId, draft: Draft, done: Callable[[Chat | ChatError], None]
+    ) -> None:
+        """Store a chat and pass it on to its receiver.
+
+        ``done`` gets the stored chat after it is durable, and before the next
+        send of the same sender; or the error.
+
+        Raises:
+            ChatError: BAD_REQUEST, and ``done`` is not called.
+        """
+        now = int(self._clock.now() * 1000)
+        new = NewChat(
+            self._chat_id(draft.id, now),
+            sender,
+            UserId(_uuid(draft.receiver, "receiver", "the UUID of a user")),
+            self._text(draft.message),
+            now,
+            draft.id is not None,
+        )
+        self._batcher.submit(new, lambda outcome: done(self._sent(outcome)))
+
+    def receive(
+        self, user: UserId, mark: ReceivedMark, done: Callable[[ChatId | ChatError], None]
+    ) -> None:
+        """Mark a chat received; only its receiver may, and may do so again.
+
+        Raises:
+            ChatError: BAD_REQUEST, and ``done`` is not called.
+        """
+        chat_id = ChatId(_uuid(mark.chatId, "chatId", "the UUID of a chat"))
+        self._batcher.submit(
+            Receipt(user, chat_id), lambda outcome: done(self._received(chat_id, outcome))
+        )
+
+    async def close(self) -> None:
+        """Store what was accepted, then refuse more."""
+        await self._batcher.close()
+
+    # -- within
+
+    async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        chats = [request for request in requests if isinstance(request, NewChat)]
+        receipts = [request for request in requests if isinstance(request, Receipt)]
+        began = time.perf_counter()
+        committed = await self._store.commit(chats, receipts)
+        self._on_commit(len(requests), time.perf_counter() - began)
+        stored, marked = iter(committed.chats), iter(committed.receipts)
+        return [
+            next(stored) if isinstance(request, NewChat) else next(marked) for request in requests
+        ]
+
+    def _sent(self, outcome: Outcome | ChatError) -> Chat | ChatError:
+        if isinstance(outcome, Stored):
+            if outcome.seq is not None:
+                self.stats.chats_stored += 1
+                self._delivery.publish(outcome.chat, outcome.seq)
+            return outcome.chat
+        if isinstance(outcome, ChatError):
+            return outcome
+        return ChatError(
+            ErrorCode.ID_TAKEN, "id is taken by another chat: choose a new UUID for every chat"
+        )
+
+    def _received(self, chat_id: ChatId, outcome: Outcome | ChatError) -> ChatId | ChatError:
+        if isinstance(outcome, ChatError):
+            return outcome
+        if not outcome:
+            return not_found()
+        self.stats.marked_received += 1
+        return chat_id
+
+    def _chat_id(self, chosen: str | None, now: int) -> ChatId:
+        if chosen is None:
+            return ChatId(uuid7(now))
+        return ChatId(_uuid(chosen, "id", "a UUID that you chose for the chat"))
+
+    def _text(self, message: str) -> str:
+        if not message:
+            raise bad_request("message must not be empty")
+        if len(message) > self._message_max_length:
+            raise bad_request(f"message must have at most {self._message_max_length} characters")
+        if "\0" in message:
+            raise bad_request("message must not contain the NUL character")
+        return message
+
+
+def _uuid(text: str, field: str, what: str) -> str:
+    parsed = parse_uuid(text)
+    if parsed is None:
+        raise bad_request(f"{field} must be {what}")
+    return parsed
