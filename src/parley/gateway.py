@@ -1,0 +1,297 @@
+"""Joins Socket.IO and the rules of chat: the table of events.
+
+To add an event, add a line to ``Gateway._rules`` and the method it names.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from parley.chat.auth import Authenticator, Identity
+from parley.chat.delivery import Delivery
+from parley.chat.inbox import Inbox
+from parley.chat.listing import Listing, Query
+from parley.chat.ports import Clock
+from parley.chat.replies import bad_request, internal, token_expired
+from parley.chat.service import ChatService, Draft, ReceivedMark
+from parley.errors import ChatError, ErrorCode
+from parley.model import Chat, ChatId, UserId
+from parley.socketio.deadlines import Deadline
+from parley.socketio.engine import CloseReason
+from parley.socketio.packets import PacketError
+from parley.socketio.server import ConnectRefused, Event, Server, Socket, encode_event
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Rule: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+
+NAMESPACE: Final = "/"
+PONG: Final = "Hello World!"
+_MAX_SLEEP: Final = 86_400.0
+"""Seconds after which a token's expiry is looked at again; the wall clock may have been set."""
+
+_encode = msgspec.json.Encoder().encode
+_draft: Final = msgspec.json.Decoder(Draft)
+_received_mark: Final = msgspec.json.Decoder(ReceivedMark)
+_query: Final = msgspec.json.Decoder(Query | None)
+_pong: Final = encode_event(NAMESPACE, _encode(["pong", PONG]))
+
+
+class ErrorReply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The data of an ``error`` event."""
+
+    id: UserId
+    """The user it is sent to."""
+    message: str
+    code: ErrorCode
+    event: str | None = None
+    """The event that failed, if one did."""
+    retryable: bool = False
+
+
+class Device(msgspec.Struct):
+    """A connected client, kept as its socket's data."""
+
+    identity: Identity
+    inbox: Inbox
+    push: Callable[[bytes], None]
+    expiry: Deadline | None = None
+
+
+def encode_message(chat: Chat) -> bytes:
+    """The packet that tells a device of a chat; the same one for every device and node."""
+    return encode_event(NAMESPACE, b'["message",%s]' % _encode(chat))
+
+
+class Gateway:
+    """Registers the chat's handlers on a Socket.IO server."""
+
+    def __init__(
+        self,
+        server: Server,
+        authenticator: Authenticator,
+        service: ChatService,
+        listing: Listing,
+        delivery: Delivery,
+        clock: Clock,
+    ) -> None:
+        self._deadlines = server.engine.deadlines
+        self._max_in_flight = server.engine.options.max_in_flight
+        self._authenticator = authenticator
+        self._service = service
+        self._listing = listing
+        self._delivery = delivery
+        self._clock = clock
+        self.events: Counter[str] = Counter()
+        """Events taken so far, by name."""
+        self.errors: Counter[ErrorCode] = Counter()
+        """Errors answered so far, by code."""
+        namespace = server.namespace(NAMESPACE)
+        namespace.authorize(self._authorize)
+        namespace.on_connect(self._connected)
+        namespace.on_disconnect(self._disconnected)
+        namespace.on_other(self._guarded(self._unknown))
+        for name, rule in self._rules().items():
+            namespace.on(name)(self._guarded(rule))
+
+    def _rules(self) -> dict[str, Rule]:
+        return {
+            "ping": self._ping,
+            "send message": self._send_message,
+            "receive message": self._receive_message,
+            "unreceived messages": partial(self._list, self._listing.unreceived),
+            "all messages": partial(self._list, self._listing.all),
+        }
+
+    # -- connecting
+
+    def _authorize(self, socket: Socket, auth: dict[str, Any]) -> Awaitable[None]:
+        token = auth.get("token")
+        if token is None and socket.session.handshake is not None:
+            token = socket.session.handshake.headers.get("authorization")
+        try:
+            identity = self._authenticator.verify(token if token is None else str(token))
+        except ChatError as exc:
+            raise self._refused(exc) from None
+        return self._open(socket, identity)
+
+    async def _open(self, socket: Socket, identity: Identity) -> None:
+        try:
+            inbox = await self._delivery.open(identity.user)
+        except ChatError as exc:
+            raise self._refused(exc) from None
+        socket.data = Device(identity, inbox, socket.send)
+
+    def _refused(self, error: ChatError) -> ConnectRefused:
+        self.errors[error.code] += 1
+        logger.debug("refused a connection: %s", error.code)
+        data: dict[str, object] = {"code": error.code}
+        if error.retryable:
+            data["retryable"] = True
+        return ConnectRefused(error.message, data)
+
+    def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
+        device: Device = socket.data
+        self._delivery.attach(device.inbox, device.push)
+        if device.identity.expires_at is not None:
+            device.expiry = Deadline(partial(self._check_expiry, socket, device))
+            self._arm_expiry(device.expiry, device.identity.expires_at)
+        logger.debug("user %s connected", device.identity.user)
+
+    def _disconnected(self, socket: Socket, reason: CloseReason) -> None:
+        device: Device | None = socket.data
+        if device is None:
+            return
+        if device.expiry is not None:
+            self._deadlines.cancel(device.expiry)
+        self._delivery.detach(device.inbox, device.push)
+        self._delivery.close(device.inbox)
+        logger.debug("user %s disconnected: %s", device.identity.user, reason)
+
+    def _arm_expiry(self, deadline: Deadline, expires_at: float) -> None:
+        # A little late rather than early: deadlines may fire before their time.
+        left = expires_at - self._clock.now() + self._deadlines.resolution
+        self._deadlines.arm(deadline, min(max(left, 0.0), _MAX_SLEEP))
+
+    def _check_expiry(self, socket: Socket, device: Device) -> None:
+        expires_at = device.identity.expires_at
+        assert expires_at is not None and device.expiry is not None
+        if self._clock.now() < expires_at:
+            self._arm_expiry(device.expiry, expires_at)
+            return
+        self._send_error(socket, token_expired(), None)
+        # Closing the transport makes official clients reconnect by themselves,
+        # with a fresh token; a Socket.IO DISCONNECT would keep them away.
+        socket.disconnect(close=True)
+
+    # -- events
+
+    def _ping(self, socket: Socket, event: Event) -> None:
+        socket.send(_pong)
+        event.ack(PONG)
+
+    def _send_message(self, socket: Socket, event: Event) -> None:
+        draft = _data(event, _draft, "{receiver, message}")
+        session = socket.session
+        session.hold()
+        try:
+            self._service.send(_user(socket), draft, partial(self._sent, socket, event))
+        except BaseException:
+            session.release()
+            raise
+
+    def _sent(self, socket: Socket, event: Event, outcome: Chat | ChatError) -> None:
+        socket.session.release()
+        if isinstance(outcome, ChatError):
+            self._fail(socket, event, outcome)
+        elif event.wants_ack:
+            event.ack_json(b"[%s]" % _encode(outcome))
+
+    def _receive_message(self, socket: Socket, event: Event) -> None:
+        mark = _data(event, _received_mark, "{chatId}")
+        session = socket.session
+        session.hold()
+        try:
+            self._service.receive(_user(socket), mark, partial(self._marked, socket, event))
+        except BaseException:
+            session.release()
+            raise
+
+    def _marked(self, socket: Socket, event: Event, outcome: ChatId | ChatError) -> None:
+        socket.session.release()
+        if isinstance(outcome, ChatError):
+            self._fail(socket, event, outcome)
+        elif event.wants_ack:
+            event.ack({"chatId": outcome, "received": True})
+
+    async def _list(
+        self,
+        make: Callable[[UserId, Query], Awaitable[bytes]],
+        socket: Socket,
+        event: Event,
+    ) -> None:
+        # One at a time: a client isn't read on before its list is on its way.
+        session = socket.session
+        session.hold(self._max_in_flight)
+        try:
+            query = _data(event, _query, "{before, after, limit}") if len(event) else None
+            chats = await make(_user(socket), query or Query())
+            socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), chats)))
+            if event.wants_ack:
+                event.ack_json(b"[%s]" % chats)
+        except ChatError as exc:
+            self._fail(socket, event, exc)
+        except Exception:
+            logger.exception("the event %r failed", event.name)
+            self._fail(socket, event, internal())
+        finally:
+            session.release(self._max_in_flight)
+
+    def _unknown(self, socket: Socket, event: Event) -> None:
+        names = ", ".join(f"'{name}'" for name in self._rules())
+        raise ChatError(ErrorCode.UNKNOWN_EVENT, f"There is no such event; there are {names}")
+
+    # -- errors
+
+    def _guarded(self, rule: Rule) -> Rule:
+        """The rule, with whatever it raises answered as an error."""
+
+        def handler(socket: Socket, event: Event) -> Coroutine[Any, Any, None] | None:
+            self.events[event.name if rule != self._unknown else "unknown"] += 1
+            try:
+                return rule(socket, event)
+            except ChatError as exc:
+                self._fail(socket, event, exc)
+            except PacketError:
+                raise
+            except Exception:
+                logger.exception("the event %r failed", event.name[:_SHOWN])
+                self._fail(socket, event, internal())
+            return None
+
+        return handler
+
+    def _fail(self, socket: Socket, event: Event, error: ChatError) -> None:
+        reply = self._send_error(socket, error, event.name[:_SHOWN])
+        event.ack({"error": reply})
+
+    def _send_error(self, socket: Socket, error: ChatError, event: str | None) -> ErrorReply:
+        self.errors[error.code] += 1
+        reply = ErrorReply(_user(socket), error.message, error.code, event, error.retryable)
+        socket.send(encode_event(NAMESPACE, _encode(["error", reply])))
+        return reply
+
+
+_SHOWN: Final = 64
+"""Characters of an event's name that are shown; it is the client's and may be anything."""
+
+
+def _user(socket: Socket) -> UserId:
+    device: Device = socket.data
+    return device.identity.user
+
+
+def _data(event: Event, decoder: msgspec.json.Decoder[T], shape: str) -> T:
+    """An event's data.
+
+    Raises:
+        ChatError: BAD_REQUEST, saying what is expected.
+    """
+    needed = f"'{event.name}' needs {shape}"
+    if event.binary:
+        raise bad_request(f"{needed}, and takes no binary data")
+    try:
+        return event.decode(decoder)
+    except IndexError:
+        raise bad_request(f"{needed}, and there is no data") from None
+    except msgspec.ValidationError as exc:
+        raise bad_request(f"{needed}: {exc}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise bad_request(f"{needed}, and the data is not valid JSON") from None

@@ -1,0 +1,111 @@
+"""What the server counts, as Prometheus reads it.
+
+The hot paths keep plain integers of their own; they are gathered here when
+somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from parley.chat.delivery import Delivery
+from parley.chat.service import ChatService
+from parley.gateway import Gateway
+from parley.socketio.engine import CloseReason, Engine
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Metrics:
+    """One server's metrics."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._batch_size = Histogram(
+            "parley_commit_batch_size",
+            "Requests that were stored in one transaction.",
+            buckets=_BATCH_SIZES,
+            registry=self._registry,
+        )
+        self._commit_seconds = Histogram(
+            "parley_commit_seconds",
+            "Time that one transaction took, from the server's point of view.",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def on_commit(self, size: int, seconds: float) -> None:
+        """A batch has been stored."""
+        self._batch_size.observe(size)
+        self._commit_seconds.observe(seconds)
+
+    def watch(
+        self, engine: Engine, gateway: Gateway, service: ChatService, delivery: Delivery
+    ) -> None:
+        """Gather from these."""
+        self._registry.register(_Totals(engine, gateway, service, delivery))
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _Totals(Collector):
+    def __init__(
+        self, engine: Engine, gateway: Gateway, service: ChatService, delivery: Delivery
+    ) -> None:
+        self._engine = engine
+        self._gateway = gateway
+        self._service = service
+        self._delivery = delivery
+
+    def collect(self) -> Iterator[Metric]:
+        engine, service, delivery = self._engine, self._service, self._delivery
+        yield _gauge("connections", "Open sessions.", len(engine.sessions))
+        yield _gauge("users", "Users with a connected device.", delivery.users)
+        yield _gauge("commit_queue", "Requests waiting to be stored.", service.waiting)
+        yield _counter("connections_opened", "Sessions opened.", engine.opened)
+        yield _counter("messages_stored", "Chats stored.", service.stats.chats_stored)
+        yield _counter("messages_pushed", "Chats pushed to devices.", delivery.pushed)
+        yield _counter(
+            "messages_received", "Receipts accepted, repeated ones too.", service.stats.marked_received
+        )
+        yield _counter("gaps_filled", "Reads of pushes that did not arrive.", delivery.gaps_filled)
+        yield _counter(
+            "outbox_overflows",
+            "Clients disconnected because they did not read.",
+            engine.closed[CloseReason.SLOW],
+        )
+        closed = CounterMetricFamily(
+            "parley_connections_closed", "Sessions closed, by reason.", labels=["reason"]
+        )
+        for reason in CloseReason:
+            closed.add_metric([reason.value], engine.closed[reason])
+        yield closed
+        events = CounterMetricFamily(
+            "parley_events", "Events taken from clients, by name.", labels=["event"]
+        )
+        for name, total in self._gateway.events.items():
+            events.add_metric([name], total)
+        yield events
+        errors = CounterMetricFamily(
+            "parley_errors", "Errors answered to clients, by code.", labels=["code"]
+        )
+        for code, total in self._gateway.errors.items():
+            errors.add_metric([code.value], total)
+        yield errors
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"parley_{name}", text, value)
+
+
+def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"parley_{name}", text, value)

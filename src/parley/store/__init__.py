@@ -1,0 +1,1 @@
+"""Implementations of :class:`parley.chat.ports.Store`, one module per database."""

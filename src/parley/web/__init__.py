@@ -1,0 +1,1 @@
+"""What is served over plain HTTP, beside the chat itself."""
