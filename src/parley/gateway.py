@@ -97,9 +97,9 @@ class Gateway:
         namespace.authorize(self._authorize)
         namespace.on_connect(self._connected)
         namespace.on_disconnect(self._disconnected)
-        namespace.on_other(self._guarded(self._unknown))
+        namespace.on_other(self._guarded(self._unknown, "unknown"))
         for name, rule in self._rules().items():
-            namespace.on(name)(self._guarded(rule))
+            namespace.on(name)(self._guarded(rule, name))
 
     def _rules(self) -> dict[str, Rule]:
         return {
@@ -240,11 +240,11 @@ class Gateway:
 
     # -- errors
 
-    def _guarded(self, rule: Rule) -> Rule:
-        """The rule, with whatever it raises answered as an error."""
+    def _guarded(self, rule: Rule, name: str) -> Rule:
+        """The rule, counted by ``name``, with whatever it raises answered as an error."""
 
         def handler(socket: Socket, event: Event) -> Coroutine[Any, Any, None] | None:
-            self.events[event.name if rule != self._unknown else "unknown"] += 1
+            self.events[name] += 1
             try:
                 return rule(socket, event)
             except ChatError as exc:

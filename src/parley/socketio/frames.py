@@ -210,10 +210,12 @@ class FrameParser:
             self._wanted = end - start
             return _UNFINISHED
         payload = apply_mask(data[payload_at:end], data[mask_at:payload_at])
-        if first == _FIN_TEXT and payload.isascii():
+        if first != _FIN_TEXT:
+            self._take_payload(first, payload, messages)
+        elif payload.isascii():  # Much cheaper than decoding.
             messages.append((_TEXT, payload))
         else:
-            self._take_payload(first, payload, messages)
+            self._complete(_TEXT, payload, messages)
         return size if self._ended else end
 
     def _header_fault(self, first: int, length: int) -> str:
@@ -266,7 +268,7 @@ class FrameParser:
             self._complete(self._message_opcode, bytes(message), messages)
 
     def _complete(self, opcode: Opcode, payload: bytes, messages: list[Message]) -> None:
-        if opcode is _TEXT and not payload.isascii():
+        if opcode is _TEXT:
             try:
                 payload.decode()
             except UnicodeDecodeError:
@@ -275,7 +277,7 @@ class FrameParser:
         messages.append((opcode, payload))
 
     def _take_close(self, payload: bytes, messages: list[Message]) -> None:
-        # A single byte reads as a code below 256, which is as wrong as that byte.
+        # A payload of one byte reads as a code below 256: invalid, as it has to be.
         code = int.from_bytes(payload[:2], "big") if payload else NO_CODE
         if payload and not _is_wire_code(code):
             self._fail(CloseCode.PROTOCOL_ERROR, "invalid close code")

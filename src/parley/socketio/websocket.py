@@ -183,7 +183,8 @@ class WebSocketTransport(asyncio.Protocol):
             session.state is State.OPEN
             and not session.paused
             and not self._reading
-            and not self._backlog
+            and self.drained()
+            and not self._transport.is_closing()
         ):
             self._reading = True
             self._transport.resume_reading()
@@ -214,14 +215,15 @@ class WebSocketTransport(asyncio.Protocol):
         for taken, (opcode, payload) in enumerate(messages):
             if self._phase is Phase.OPEN:
                 session = self._session
-                if (session.paused or taken >= _TURN) and opcode in (Opcode.TEXT, Opcode.BINARY):
+                data = opcode is Opcode.TEXT or opcode is Opcode.BINARY
+                if taken >= _TURN or (data and session.paused):
                     self._keep(messages, taken)
                     return
-                if opcode == Opcode.TEXT:
-                    session.receive_text(payload)
-                    continue
-                if opcode == Opcode.BINARY:
-                    session.receive_binary(payload)
+                if data:
+                    if opcode is Opcode.TEXT:
+                        session.receive_text(payload)
+                    else:
+                        session.receive_binary(payload)
                     continue
             self._take_other(opcode, payload)
 
