@@ -1,0 +1,97 @@
+# `make` alone says what there is. Every target sets up what it needs.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK_VENV := .venv-lock
+# Stamps: their dates tell make whether the set-up is newer than what it is made from.
+DEPENDENCIES := $(VENV)/.dependencies-installed
+INSTALLED := $(VENV)/.parley-installed
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Running as root is fine here: nothing outside .venv is touched.
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install dev test test-unit test-e2e test-cov lint format lock clean
+
+help: ## Show this list
+	@echo "Parley: a chat server that speaks Socket.IO."
+	@echo
+	@echo "  make dev     runs it here, ready to try"
+	@echo "  make test    runs all tests"
+	@echo
+	@echo "All targets (each sets up .venv when needed; all it takes is Python 3.11 or newer):"
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
+		| while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "Another Python: make PYTHON=python3.12 install"
+	@echo "Options for dev and the tests: make dev ARGS='--port 4000', make test ARGS='-k inbox'"
+
+install: $(INSTALLED) ## Create .venv with the locked dependencies and Parley itself
+
+dev: $(INSTALLED) ## Run Parley with a SQLite file and two ready users
+	@exec $(BIN)/parley dev $(ARGS)
+
+test: $(INSTALLED) ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: $(INSTALLED) ## Run the fast tests, of one part at a time
+	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
+
+test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
+	$(BIN)/python -m pytest tests/e2e tests/conformance $(ARGS)
+
+test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+lint: $(INSTALLED) ## Check style, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and repair what can be repaired
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest versions
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --constraint requirements.lock \
+		--output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove what the other targets made, but never your data
+	rm -rf $(VENV) $(LOCK_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- how the set-up is made ---------------------------------------------------------------------
+
+# --clear: what the lock no longer names, or an interrupted run left half done, goes away.
+$(DEPENDENCIES): requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Parley needs Python 3.11 or newer, and '$(PYTHON)' is not that." \
+			"Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up $(VENV) (this once)..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# No isolation: hatchling is in the lock, so that nothing unpinned is fetched.
+$(INSTALLED): $(DEPENDENCIES) pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# pip-tools has an environment of its own: it wants its own versions of pip and setuptools.
+$(LOCK_VENV)/.installed:
+	@$(PYTHON) -m venv --clear $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python -m pip --quiet --disable-pip-version-check install "pip-tools>=7.5"
+	@touch $@
+
+# Hashes of every file of each release, and not a word about the index they were found in. Use
+# the oldest Python that Parley supports: what only it needs would be left out otherwise.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(LOCK_VENV)/bin/pip-compile --quiet --upgrade \
+	--generate-hashes --strip-extras --allow-unsafe --no-emit-options --no-emit-index-url \
+	--no-emit-trusted-host --no-emit-find-links
