@@ -1,0 +1,377 @@
+"""Chats in one SQLite file: nothing to install, one machine.
+
+One thread writes and two read, each with a connection of its own; in WAL mode
+they do not wait for one another.
+
+A thread gives up the GIL for every step of a statement, and waits long to get
+it back while the event loop is busy.  Hence the style of the SQL here: one
+step for many rows, never one for each.  Lists of ids go in, and lists of rows
+come out, as one JSON text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Stored
+from parley.errors import StoreUnavailable
+from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
+from parley.store.migrations import LAST_VERSION, upgrade_sqlite
+
+T = TypeVar("T")
+
+SLICE = 50
+"""Rows to decode at a time.  The event loop stands still meanwhile: 0.02 ms for short messages,
+5 ms for 10,000 emoji each."""
+HEADS_SLICE = 1000
+END = 2**63 - 1
+"""No position lies beyond it."""
+MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+"""Errors that tell of a fault in this program, not of the disk or of locks."""
+
+# CROSS JOIN: SQLite keeps the tables in that order, whatever it thinks of their sizes.
+# BLOB: the text need not become a str, only to be decoded again.
+OLDEST = """
+SELECT CAST(json_group_array(json_array(
+    seq, kind, id, sender, receiver, message, created_at, received)) AS BLOB) FROM (
+  SELECT inbox.seq, kind, id, sender, receiver, message, created_at, received
+  FROM inbox CROSS JOIN chats ON chats.id = inbox.chat_id
+  WHERE owner = :owner AND inbox.seq > :after AND inbox.seq < :before
+  ORDER BY inbox.seq LIMIT :limit)"""
+NEWEST = OLDEST.replace("ORDER BY inbox.seq", "ORDER BY inbox.seq DESC")
+UNRECEIVED = """
+SELECT CAST(json_group_array(json_array(
+    seq, 1, id, sender, receiver, message, created_at, received)) AS BLOB) FROM (
+  SELECT seq, id, sender, receiver, message, created_at, received
+  FROM chats INDEXED BY chats_unreceived
+  WHERE receiver = :owner AND received = 0 AND seq > :after AND seq < :before
+  ORDER BY seq LIMIT :limit)"""
+POSITION = "SELECT seq FROM chats WHERE id = :id AND receiver = :owner"
+HEADS = """
+SELECT json_group_object(owner, seq) FROM heads
+WHERE owner IN (SELECT value FROM json_each(:owners))"""
+NUMBERS = f"SELECT (SELECT max(rowid) FROM chats), ({HEADS})"  # noqa: S608 - a constant
+EXISTING = """
+SELECT json_group_array(json_array(id, sender, receiver, message, created_at, received))
+FROM chats WHERE id IN (SELECT value FROM json_each(:ids))"""
+RECEIVERS = """
+SELECT json_group_array(json_array(id, receiver, received))
+FROM chats WHERE id IN (SELECT value FROM json_each(:ids))"""
+MARK = "UPDATE chats SET received = 1 WHERE id IN (SELECT value FROM json_each(:ids))"
+INSERT = "INSERT INTO chats (id, sender, receiver, seq, message, created_at) VALUES "
+# What a commit has inserted is what lies behind the last row that it found.
+ADD_TO_INBOX = """
+INSERT INTO inbox (owner, seq, kind, chat_id)
+SELECT receiver, seq, 1, id FROM chats WHERE rowid > :last"""
+MOVE_HEADS = """
+INSERT INTO heads (owner, seq)
+SELECT receiver, max(seq) FROM chats WHERE rowid > :last GROUP BY receiver
+ON CONFLICT (owner) DO UPDATE SET seq = excluded.seq"""
+
+_encode = msgspec.json.encode
+_decode_heads = msgspec.json.Decoder(dict[UserId, int]).decode
+_decode_chats = msgspec.json.Decoder(list[tuple[ChatId, UserId, UserId, str, int, int]]).decode
+_decode_receivers = msgspec.json.Decoder(list[tuple[ChatId, UserId, int]]).decode
+_decode_entries = msgspec.json.Decoder(
+    list[tuple[int, EntryKind, ChatId, UserId, UserId, str, int, int]]
+).decode
+
+
+def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open an existing file; nothing is known about its content yet."""
+    db = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",  # never creates a second database when the first was moved
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,  # a lane gives it to one thread after the other
+    )
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def connect_writer(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open a connection whose commits are on disk when they return."""
+    db = connect(path, busy_timeout)
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # macOS leaves data in the drive's cache otherwise
+    db.execute("PRAGMA cache_size = -32768")  # KiB
+    # Pages; SQLite's 1000 would make every few large commits wait for a checkpoint.
+    db.execute("PRAGMA wal_autocheckpoint = 4000")
+    return db
+
+
+def connect_reader(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open a connection that can't write."""
+    db = connect(path, busy_timeout)
+    db.execute("PRAGMA query_only = ON")
+    return db
+
+
+class SqliteStore:
+    """A :class:`parley.chat.ports.Store` in a file; make one with :meth:`open`.
+
+    Several processes may have the same file open.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self._writer = _Lane("parley-store-write", 1, lambda: connect_writer(path, busy_timeout))
+        self._reader = _Lane("parley-store-read", 2, lambda: connect_reader(path, busy_timeout))
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, busy_timeout: float = 5.0) -> Self:
+        """Open the database in the file ``path``, creating or upgrading it if need be.
+
+        ``busy_timeout``: seconds to wait for another program that has locked it.
+        Raises StoreBroken, with a sentence for the operator, if it can't be used.
+        """
+        # Else SQLite would take names such as ":memory:" for something else.
+        path = path.absolute()  # noqa: ASYNC240 - asks no disk
+        await asyncio.to_thread(upgrade_sqlite, path, busy_timeout)
+        return cls(path, busy_timeout)
+
+    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+        """See :meth:`parley.chat.ports.Store.commit`.
+
+        An id that the client didn't choose but that exists nevertheless is IdTaken.
+        ``received`` in the outcomes is as it was before the receipts.
+        """
+        return await self._run(self._writer, lambda db: _commit(db, chats, receipts))
+
+    async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
+        """See :meth:`parley.chat.ports.Store.heads`."""
+        return await self._run(self._reader, lambda db: _heads(db, owners))
+
+    async def entries(self, owner: UserId, after: int, limit: int) -> list[InboxEntry]:
+        """See :meth:`parley.chat.ports.Store.entries`."""
+        page = Page(limit, after=after)
+        return await self._run(self._reader, lambda db: _list(db, OLDEST, owner, page))
+
+    async def unreceived(self, owner: UserId, page: Page) -> list[InboxEntry]:
+        """See :meth:`parley.chat.ports.Store.unreceived`."""
+        return await self._run(self._reader, lambda db: _list(db, UNRECEIVED, owner, page))
+
+    async def received_by(self, owner: UserId, page: Page) -> list[InboxEntry]:
+        """See :meth:`parley.chat.ports.Store.received_by`."""
+        query = OLDEST if page.after and page.before is None else NEWEST
+        return await self._run(self._reader, lambda db: _list(db, query, owner, page))
+
+    async def position(self, owner: UserId, chat_id: ChatId) -> int | None:
+        """See :meth:`parley.chat.ports.Store.position`."""
+        key = {"owner": owner, "id": chat_id}
+        row = await self._run(self._reader, lambda db: db.execute(POSITION, key).fetchone())
+        return None if row is None else int(row[0])
+
+    async def ping(self) -> None:
+        """See :meth:`parley.chat.ports.Store.ping`."""
+        await self._run(self._reader, lambda db: db.execute(LAST_VERSION).fetchone())
+
+    async def close(self) -> None:
+        """See :meth:`parley.chat.ports.Store.close`.  Everything is in the one file then."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(asyncio.to_thread(self._close_lanes))
+        await asyncio.shield(self._closing)
+
+    def _close_lanes(self) -> None:
+        self._reader.close()
+        self._writer.close("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def _run(self, lane: _Lane, job: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closing is not None:
+            raise StoreUnavailable("the store is closed")
+        return await lane.run(job)
+
+
+class _Lane:
+    """Threads that do jobs, each job with a connection to itself.
+
+    A connection that saw an error is replaced: what state it is in is no
+    question then, and the store recovers by itself.
+    """
+
+    def __init__(self, name: str, threads: int, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._idle: list[sqlite3.Connection] = []
+        self._threads = ThreadPoolExecutor(threads, name)
+
+    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, job)
+
+    def close(self, last: str | None = None) -> None:
+        """Do the jobs that wait, then ``last`` if there is a connection; blocks meanwhile."""
+        self._threads.shutdown()
+        for db in self._idle:
+            if last is not None:
+                with suppress(sqlite3.Error):  # all of it is safe without
+                    db.execute(last).fetchall()
+            db.close()
+
+    def _do(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            db = self._take()
+            try:
+                outcome = job(db)
+            except BaseException:
+                db.close()
+                raise
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, MISTAKES):
+                raise
+            raise StoreUnavailable(f"SQLite: {error}") from error
+        self._idle.append(db)
+        return outcome
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    db.execute(begin)
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _commit(
+    db: sqlite3.Connection, chats: Sequence[NewChat], receipts: Sequence[Receipt]
+) -> Committed:
+    chosen = [new.id for new in chats if new.chosen_id]
+    try:
+        return _commit_once(db, chats, receipts, chosen)
+    except sqlite3.IntegrityError:
+        # Ids that nobody chose are random: that one exists is so unlikely that it is
+        # looked for only now.
+        return _commit_once(db, chats, receipts, [new.id for new in chats])
+
+
+def _commit_once(
+    db: sqlite3.Connection,
+    chats: Sequence[NewChat],
+    receipts: Sequence[Receipt],
+    suspects: Sequence[ChatId],
+) -> Committed:
+    with _transaction(db, "BEGIN IMMEDIATE"):
+        outcomes = _store(db, chats, _existing(db, suspects)) if chats else []
+        marked = _mark(db, receipts) if receipts else []
+    return Committed(outcomes, marked)
+
+
+def _existing(db: sqlite3.Connection, ids: Sequence[ChatId]) -> dict[ChatId, Chat]:
+    if not ids:
+        return {}
+    (found,) = db.execute(EXISTING, {"ids": _encode(ids).decode()}).fetchone()
+    return {
+        chat_id: Chat(chat_id, sender, receiver, message, created_at, received == 1)
+        for chat_id, sender, receiver, message, created_at, received in _decode_chats(found)
+    }
+
+
+def _store(
+    db: sqlite3.Connection, chats: Sequence[NewChat], known: dict[ChatId, Chat]
+) -> list[Stored | IdTaken]:
+    """Number and insert the chats that are not ``known``; those become known too."""
+    owners = _encode(list({new.receiver for new in chats})).decode()
+    last, found = db.execute(NUMBERS, {"owners": owners}).fetchone()
+    heads = _decode_heads(found)
+    outcomes: list[Stored | IdTaken] = []
+    rows: list[tuple[object, ...]] = []
+    for new in chats:
+        old = known.get(new.id)
+        if old is None:
+            seq = heads[new.receiver] = heads.get(new.receiver, 0) + 1
+            chat = Chat(new.id, new.sender, new.receiver, new.message, new.created_at, False)
+            known[new.id] = chat
+            outcomes.append(Stored(chat, seq))
+            rows.append((new.id, new.sender, new.receiver, seq, new.message, new.created_at))
+        elif new.chosen_id and (old.sender, old.receiver, old.message) == (
+            new.sender,
+            new.receiver,
+            new.message,
+        ):
+            outcomes.append(Stored(old, None))
+        else:
+            outcomes.append(IdTaken())
+    if rows:
+        _insert(db, rows)
+        db.execute(ADD_TO_INBOX, {"last": last or 0})
+        db.execute(MOVE_HEADS, {"last": last or 0})
+    return outcomes
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert in powers of two: few steps, and few statements for SQLite to prepare."""
+    start, size = 0, 256
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        values = [value for row in rows[start : start + size] for value in row]
+        db.execute(_insert_statement(size), values)
+        start += size
+
+
+@functools.cache
+def _insert_statement(rows: int) -> str:
+    return INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
+
+
+def _mark(db: sqlite3.Connection, receipts: Sequence[Receipt]) -> list[bool]:
+    ids = _encode([receipt.chat_id for receipt in receipts]).decode()
+    (found,) = db.execute(RECEIVERS, {"ids": ids}).fetchone()
+    marks = {(receiver, chat_id): mark for chat_id, receiver, mark in _decode_receivers(found)}
+    keys = [(receipt.user, receipt.chat_id) for receipt in receipts]
+    unmarked = [chat_id for user, chat_id in keys if marks.get((user, chat_id)) == 0]
+    if unmarked:
+        db.execute(MARK, {"ids": _encode(unmarked).decode()})
+    return [key in marks for key in keys]
+
+
+def _heads(db: sqlite3.Connection, owners: Sequence[UserId]) -> dict[UserId, int]:
+    heads = dict.fromkeys(owners, 0)
+    for start in range(0, len(owners), HEADS_SLICE):
+        part = _encode(owners[start : start + HEADS_SLICE]).decode()
+        (found,) = db.execute(HEADS, {"owners": part}).fetchone()
+        heads.update(_decode_heads(found))
+    return heads
+
+
+def _list(db: sqlite3.Connection, query: str, owner: UserId, page: Page) -> list[InboxEntry]:
+    """Run one of the queries for lists, slice by slice; the result is in ``seq`` order."""
+    after, before = page.after, END if page.before is None else page.before
+    entries: list[InboxEntry] = []
+    # All slices must show the same moment.
+    with _transaction(db, "BEGIN") if page.limit > SLICE else nullcontext():
+        while (limit := min(SLICE, page.limit - len(entries))) > 0:
+            bounds = {"owner": owner, "after": after, "before": before, "limit": limit}
+            (found,) = db.execute(query, bounds).fetchone()
+            rows = _decode_entries(found)
+            rows.sort(reverse=query is NEWEST)  # SQLite promises no order within the array
+            entries += [
+                InboxEntry(owner, seq, kind, Chat(id_, sender, receiver, text, at, mark == 1))
+                for seq, kind, id_, sender, receiver, text, at, mark in rows
+            ]
+            if len(rows) < limit:
+                break
+            if query is NEWEST:
+                before = rows[-1][0]
+            else:
+                after = rows[-1][0]
+    if query is NEWEST:
+        entries.reverse()
+    return entries

@@ -1,0 +1,103 @@
+"""The backends that the contract suites run on, and what the suites are made of."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Store, Stored
+from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
+from parley.store.sqlite import SqliteStore
+
+OpenStore = Callable[[], Awaitable[Store]]
+"""Opens the same database each time, as another process would."""
+
+
+@asynccontextmanager
+async def sqlite(folder: Path) -> AsyncIterator[OpenStore]:
+    async def open_store() -> Store:
+        return await SqliteStore.open(folder / "parley.db")
+
+    yield open_store
+
+
+# A backend yields what opens its stores. Its database may hold what earlier tests left there: the
+# suites make new users for every test.
+STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[OpenStore]]] = {
+    "sqlite": sqlite,
+}
+
+
+@pytest.fixture(params=STORES)
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
+    opened: list[Store] = []
+    async with STORES[request.param](tmp_path) as open_one:
+
+        async def open_and_note() -> Store:
+            opened.append(await open_one())
+            return opened[-1]
+
+        yield open_and_note
+        for store in opened:
+            await store.close()
+
+
+@pytest.fixture
+async def store(open_store: OpenStore) -> Store:
+    return await open_store()
+
+
+NOW = 1_760_000_000_123
+
+
+def user() -> UserId:
+    return UserId(str(uuid.uuid4()))
+
+
+def new(
+    sender: UserId, receiver: UserId, message: str = "hi", chosen: ChatId | None = None
+) -> NewChat:
+    chat_id = chosen or ChatId(str(uuid.uuid4()))
+    return NewChat(chat_id, sender, receiver, message, NOW, chosen_id=chosen is not None)
+
+
+def chat_of(chat: NewChat, *, received: bool = False) -> Chat:
+    return Chat(chat.id, chat.sender, chat.receiver, chat.message, chat.created_at, received)
+
+
+class Model:
+    """The Store port, as simple as can be."""
+
+    def __init__(self) -> None:
+        self.inboxes: dict[UserId, list[Chat]] = {}
+
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+        return Committed([self._store(c) for c in chats], [self._mark(r) for r in receipts])
+
+    def _store(self, chat: NewChat) -> Stored | IdTaken:
+        for old in (old for inbox in self.inboxes.values() for old in inbox if old.id == chat.id):
+            same = msgspec.structs.replace(chat_of(chat), received=old.received) == old
+            return Stored(old, None) if same else IdTaken()
+        inbox = self.inboxes.setdefault(chat.receiver, [])
+        inbox.append(chat_of(chat))
+        return Stored(inbox[-1], len(inbox))
+
+    def _mark(self, receipt: Receipt) -> bool:
+        inbox = self.inboxes.get(receipt.user, [])
+        for index, chat in enumerate(inbox):
+            if chat.id == receipt.chat_id:
+                inbox[index] = msgspec.structs.replace(chat, received=True)
+                return True
+        return False
+
+    def list(self, owner: UserId, page: Page) -> list[InboxEntry]:
+        return [
+            InboxEntry(owner, seq, EntryKind.MESSAGE, chat)
+            for seq, chat in enumerate(self.inboxes.get(owner, []), 1)
+            if page.after < seq and (page.before is None or seq < page.before)
+        ]
