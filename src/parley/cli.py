@@ -1,0 +1,252 @@
+"""The command ``parley``: reads its arguments and the environment, and starts what is asked."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+from uuid import UUID
+
+import structlog
+from jwt import InsecureKeyLengthWarning
+
+from parley import __version__, devmode, logs, watch
+from parley.errors import SettingsError, StoreBroken
+from parley.listen import ListenError, bind, url_of
+from parley.settings import Settings, load_secret, load_settings, settings_table
+from parley.tokens import mint_token, parse_ttl
+
+log = structlog.get_logger()
+
+OK = 0
+CANNOT_START = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+_SHORT_SECRET = 32
+_EXAMPLES = """\
+examples:
+  parley dev
+  JWT_SECRET_KEY=a-long-random-text DATABASE_TYPE=sqlite DATABASE_DB=parley.db parley start
+  parley token --user 3f0c6a3e-94c2-4d6b-9f1e-0d8a4a1f6f5b --ttl 1h
+"""
+
+# argparse has no public name for what add_subparsers() returns.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` and return its exit status.
+
+    0: done, or stopped by SIGINT or SIGTERM.  2: it could not start, and one
+    message on standard error says why and what to do.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] | None = arguments.command
+    if command is None:
+        parser.print_help(sys.stderr)
+        return CANNOT_START
+    # `parley start` says so itself, and what to do.
+    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+    try:
+        return command(arguments)
+    except (SettingsError, StoreBroken, ListenError, devmode.DevDataError) as error:
+        print(f"parley: {error}", file=sys.stderr)
+        return CANNOT_START
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    overrides = _overrides(arguments)
+    settings = load_settings({**os.environ, **overrides})
+    logs.configure(settings.log_level, settings.log_format)
+    if len(settings.jwt_secret_key.encode()) < _SHORT_SECRET:
+        log.warning("JWT_SECRET_KEY is short", advice="32 random characters cannot be guessed")
+    with bind(settings.host, settings.port) as sock:
+        if not arguments.watch:
+            return _serve(settings, sock, lambda: _log_ready(settings, sock))
+        # The parent keeps the socket, so that clients wait through a restart.
+        package = Path(__file__).parent
+        watch.run(_serve_watched, (overrides, sock), package=package, dotenv=Path(".env"))
+    return OK
+
+
+def _serve_watched(overrides: dict[str, str], sock: socket.socket) -> None:
+    """What ``--watch`` starts anew, in a process; the settings too: .env may have changed."""
+    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+    try:
+        settings = load_settings({**os.environ, **overrides})
+        logs.configure(settings.log_level, settings.log_format)
+        status = _serve(settings, sock, lambda: _log_ready(settings, sock))
+    except (SettingsError, StoreBroken) as error:
+        print(f"parley: {error}", file=sys.stderr)
+        status = CANNOT_START
+    sys.exit(status)
+
+
+def _dev(arguments: argparse.Namespace) -> int:
+    data = devmode.open_data(arguments.data)
+    settings = devmode.dev_settings(data, os.environ, _overrides(arguments))
+    logs.configure(settings.log_level, settings.log_format)
+    with bind(settings.host, settings.port) as sock:
+        url = url_of(sock, tls=bool(settings.tls_cert_file))
+        return _serve(settings, sock, lambda: _print_banner(data, url))
+
+
+def _token(arguments: argparse.Namespace) -> int:
+    folder: Path = arguments.data or devmode.DEFAULT_DATA
+    secret = None if arguments.data else load_secret(os.environ)
+    if secret is None and (secret := devmode.find_secret(folder)) is not None:
+        print(f"Signed with the secret of `parley dev` in {folder}.", file=sys.stderr)
+    if secret is None and arguments.data:
+        raise SettingsError(f"There is no secret in {folder}: run `parley dev --data {folder}`.")
+    if secret is None:
+        raise SettingsError(
+            "JWT_SECRET_KEY is missing: set it, in the environment or in a file named .env, to "
+            "the secret of the server that shall accept the token."
+        )
+    print(mint_token(secret, arguments.user, arguments.ttl))
+    return OK
+
+
+def _serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> int:
+    # Late, so that `parley --help` and `parley token` do not wait for all of it.
+    from parley.app import serve  # noqa: PLC0415
+
+    # A signal that the server has answered by stopping may be raised again behind it.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(settings, sock, on_ready=on_ready)
+    return OK
+
+
+def _log_ready(settings: Settings, sock: socket.socket) -> None:
+    log.info("ready", url=url_of(sock, tls=bool(settings.tls_cert_file)), version=__version__)
+
+
+def _print_banner(data: devmode.DevData, url: str) -> None:
+    # Nobody may be reading; that is no reason not to serve.
+    with contextlib.suppress(OSError):
+        print(devmode.banner(data, url), flush=True)
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
+    """The options that stand for a variable, as variables: those are checked in one place."""
+    options = {name: getattr(arguments, name, None) for name in ("host", "port", "workers")}
+    return {name.upper(): value for name, value in options.items() if value is not None}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="parley",
+        description="A self-hosted chat server. Its clients speak Socket.IO and log in with the "
+        "JWTs\nof your application.",
+        epilog=f"{_needed_settings()}\n\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"parley {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_dev(commands)
+    _add_start(commands)
+    _add_token(commands)
+    return parser
+
+
+def _add_dev(commands: _Commands) -> None:
+    dev = commands.add_parser(
+        "dev",
+        help="run it here and now: no settings needed, two users with tokens are ready",
+        description="Run Parley on this machine. It makes what it needs in a data folder: a "
+        "secret, two users and a SQLite file, and prints how to try it.",
+    )
+    _add_address(dev, "127.0.0.1")
+    dev.add_argument(
+        "--data",
+        type=Path,
+        default=devmode.DEFAULT_DATA,
+        metavar="DIR",
+        help="the data folder (default: .parley)",
+    )
+    dev.set_defaults(command=_dev)
+
+
+def _add_start(commands: _Commands) -> None:
+    start = commands.add_parser(
+        "start",
+        help="run it with your settings",
+        description="Run Parley with settings from the environment and from a file named .env.",
+        epilog=_all_settings(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_address(start, "0.0.0.0")  # noqa: S104 - shown, not bound
+    start.add_argument("--workers", metavar="N", help="processes that serve; wins over WORKERS")
+    start.add_argument("--watch", action="store_true", help="restart when code or .env changes")
+    start.set_defaults(command=_start)
+
+
+def _add_token(commands: _Commands) -> None:
+    token = commands.add_parser(
+        "token",
+        help="print a token for a user, to try things by hand",
+        description="Print a JWT signed with JWT_SECRET_KEY or, where that is not set, with the "
+        "secret that `parley dev` keeps in the working directory.",
+    )
+    token.add_argument("--user", type=_uuid, required=True, metavar="UUID", help="whose token")
+    token.add_argument(
+        "--ttl", type=_ttl, default="1d", help="how long it is valid: 3600, 15m, 1h, 30d (1d)"
+    )
+    token.add_argument(
+        "--data", type=Path, metavar="DIR", help="sign with the secret of this data folder"
+    )
+    token.set_defaults(command=_token)
+
+
+def _add_address(command: argparse.ArgumentParser, host: str) -> None:
+    command.add_argument("--host", help=f"address to listen on; wins over HOST (default: {host})")
+    command.add_argument("--port", help="port to listen on; wins over PORT (default: 3000)")
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
+
+
+def _ttl(text: str) -> int:
+    try:
+        return parse_ttl(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _needed_settings() -> str:
+    rows = [row for row in settings_table() if row.needed == "always"]
+    postgres = [row.name for row in settings_table() if row.needed == "with postgres"]
+    return "\n".join(
+        [
+            "`parley start` needs these, in the environment or in a file named .env:",
+            *(f"  {row.name:<15} {row.description}" for row in rows),
+            "with DATABASE_TYPE=postgres also:",
+            *(f"  {', '.join(postgres[i : i + 4])}" for i in range(0, len(postgres), 4)),
+            "All others have defaults: parley start --help",
+        ]
+    )
+
+
+def _all_settings() -> str:
+    lines = ["settings:"]
+    for row in settings_table():
+        note = f"needed {row.needed}" if row.needed != "never" else f"default: {row.default}"
+        if note == "default: ":
+            note = "optional"
+        lines.append(f"  {row.name} ({note})\n      {row.description}")
+    return "\n".join(lines)

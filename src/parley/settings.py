@@ -1,0 +1,375 @@
+"""Everything that can be set from outside, read once and checked as a whole.
+
+Each field of :class:`Settings` is the environment variable of the same name in
+upper case.  Nothing but ``app`` and ``cli`` reads settings.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import NODEFAULT, Meta
+
+from parley.environment import read_variables
+from parley.errors import SettingsError
+
+_SECRET = {"secret": True}
+_Seconds = Annotated[float, Meta(gt=0, le=3600)]
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+_Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete, consistent configuration; made by :func:`load_settings`.
+
+    ``repr()`` and ``str()`` never show a secret.
+    """
+
+    jwt_secret_key: Annotated[
+        str,
+        Meta(
+            description="The secret with which your application signs its JWTs (HS256).",
+            examples=["a-long-random-text"],
+            extra=_SECRET,
+        ),
+    ]
+    database_type: Annotated[
+        Literal["sqlite", "postgres"],
+        Meta(
+            description="Where messages are kept: sqlite (one process, one file) or postgres.",
+            examples=["sqlite"],
+        ),
+    ]
+    database_db: Annotated[
+        str,
+        Meta(
+            description="With sqlite the path of the database file, with postgres the "
+            "database's name.",
+            examples=["parley.db"],
+        ),
+    ]
+    database_host: Annotated[
+        str, Meta(description="The PostgreSQL server.", examples=["localhost"])
+    ] = ""
+    database_port: Annotated[
+        _Port, Meta(description="The PostgreSQL server's port.", examples=["5432"])
+    ] = 5432
+    database_user: Annotated[str, Meta(description="The PostgreSQL user.", examples=["parley"])] = (
+        ""
+    )
+    database_password: Annotated[
+        str,
+        Meta(description="The PostgreSQL user's password.", examples=["a-password"], extra=_SECRET),
+    ] = ""
+    redis_host: Annotated[
+        str,
+        Meta(description="The Redis server that connects the nodes.", examples=["localhost"]),
+    ] = ""
+    redis_port: Annotated[
+        _Port, Meta(description="The Redis server's port.", examples=["6379"])
+    ] = 6379
+    redis_password: Annotated[
+        str, Meta(description="The Redis server's password, if it has one.", extra=_SECRET)
+    ] = ""
+
+    host: Annotated[
+        str, Meta(description="The address to listen on. `parley dev` takes 127.0.0.1.")
+    ] = "0.0.0.0"  # noqa: S104 - a server in a container has to be reachable
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
+    ] = 3000
+    workers: Annotated[
+        int, Meta(ge=1, le=256, description="How many processes serve; sqlite allows one.")
+    ] = 1
+    tls_cert_file: Annotated[
+        str, Meta(description="A certificate chain (PEM), to serve https and wss directly.")
+    ] = ""
+    tls_key_file: Annotated[str, Meta(description="The private key of TLS_CERT_FILE (PEM).")] = ""
+    allowed_origins: Annotated[
+        tuple[_Origin, ...],
+        Meta(
+            description="Web origins whose pages may connect, separated by commas; * is any. "
+            "Empty: only pages from Parley's own address.",
+            examples=["https://app.example.com,https://admin.example.com"],
+        ),
+    ] = ()
+    jwt_user_claims: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="The claims that may hold the user's UUID, separated by commas; the "
+            "first one present counts.",
+            examples=["sub,id"],
+        ),
+    ] = ("sub", "id")
+
+    message_max_length: Annotated[
+        _Count, Meta(description="The longest message, in characters.")
+    ] = 10_000
+    list_max_chats: Annotated[
+        _Count, Meta(description="The most chats in one `all messages` or `unreceived messages`.")
+    ] = 10_000
+    list_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=100_000,
+            le=1_000_000_000,
+            description="About how large one such list may be, in bytes.",
+        ),
+    ] = 16 * 1024 * 1024
+    max_payload: Annotated[
+        int,
+        Meta(ge=1024, le=100_000_000, description="The largest packet of a client, in bytes."),
+    ] = 1_000_000
+    max_in_flight: Annotated[
+        _Count, Meta(description="Events of one connection that may await their answer at once.")
+    ] = 512
+    outbox_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1_000_000_000,
+            description="Bytes that may wait for a client to read; above that it is "
+            "disconnected and resumes later.",
+        ),
+    ] = 4 * 1024 * 1024
+    commit_queue_max: Annotated[
+        _Count, Meta(description="Messages that may wait to be stored, in one process.")
+    ] = 100_000
+
+    ping_interval: Annotated[
+        _Seconds, Meta(description="Seconds between two heartbeats of a connection.")
+    ] = 25.0
+    ping_timeout: Annotated[
+        _Seconds, Meta(description="Seconds in which a client must answer a heartbeat.")
+    ] = 20.0
+    connect_timeout: Annotated[
+        _Seconds, Meta(description="Seconds in which a new connection must present its token.")
+    ] = 20.0
+    shutdown_grace: Annotated[
+        _Seconds, Meta(description="Seconds in which a stopping server finishes what it accepted.")
+    ] = 10.0
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least important log lines to write."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="auto: for people on a terminal, JSON lines elsewhere."),
+    ] = "auto"
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{field.attribute}="
+            + ("'***'" if field.secret else repr(getattr(self, field.attribute)))
+            for field in _FIELDS
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+_ALWAYS_NEEDED = ("JWT_SECRET_KEY", "DATABASE_TYPE", "DATABASE_DB")
+_NEEDED_WITH_POSTGRES = (
+    "DATABASE_HOST",
+    "DATABASE_PORT",
+    "DATABASE_USER",
+    "DATABASE_PASSWORD",
+    "REDIS_HOST",
+    "REDIS_PORT",
+)
+
+
+class SettingRow(msgspec.Struct, frozen=True):
+    """One line of the table of settings, for people to read."""
+
+    name: str
+    default: str
+    """Empty: there is none, or it is empty."""
+    needed: Literal["always", "with postgres", "never"]
+    description: str
+
+
+class _Field(msgspec.Struct, frozen=True):
+    """One field of :class:`Settings` with what it says about itself."""
+
+    attribute: str
+    annotation: Any
+    type: msgspec.inspect.Type
+    default: Any
+    description: str
+    example: str
+    secret: bool
+
+    @property
+    def name(self) -> str:
+        return self.attribute.upper()
+
+
+def load_settings(environ: Mapping[str, str], dotenv: Path | None = Path(".env")) -> Settings:
+    """Read, convert and check all settings.
+
+    Variables of ``environ`` win over those of the file ``dotenv``, which need
+    not exist.  A blank value is the same as none.  Raises ``SettingsError``
+    with one message that lists every problem and never shows a secret.
+    """
+    variables, problems = read_variables(environ, dotenv)
+    values: dict[str, Any] = {}
+    needed: tuple[str, ...] = _ALWAYS_NEEDED
+    if variables.get("DATABASE_TYPE", "").strip().lower() == "postgres":
+        needed += _NEEDED_WITH_POSTGRES
+    for field in _FIELDS:
+        if (text := variables.get(field.name)) is not None:
+            try:
+                values[field.attribute] = _convert(field, text)
+            except msgspec.ValidationError:
+                problems.append(_bad(field, text))
+        elif field.name in needed:
+            problems.append(_missing(field))
+    problems.extend(_contradictions(values))
+    if problems:
+        raise SettingsError(_message(problems))
+    return Settings(**values)
+
+
+def load_secret(environ: Mapping[str, str], dotenv: Path | None = Path(".env")) -> str | None:
+    """``JWT_SECRET_KEY`` alone, from the same places and by the same rules; None if missing."""
+    variables, problems = read_variables(environ, dotenv)
+    if problems:
+        raise SettingsError(_message(problems))
+    return variables.get("JWT_SECRET_KEY")
+
+
+def settings_table() -> list[SettingRow]:
+    """All settings in the order in which people should meet them."""
+    rows = []
+    for field in _FIELDS:
+        needed: Literal["always", "with postgres", "never"] = "never"
+        if field.name in _ALWAYS_NEEDED:
+            needed = "always"
+        elif field.name in _NEEDED_WITH_POSTGRES:
+            needed = "with postgres"
+        # What is needed has no default, even where the struct holds a usual value.
+        default = _shown_default(field.default) if needed == "never" else ""
+        rows.append(SettingRow(field.name, default, needed, field.description))
+    return rows
+
+
+def _fields() -> Iterator[_Field]:
+    described = msgspec.inspect.type_info(Settings)
+    assert isinstance(described, msgspec.inspect.StructType)
+    for info, shape in zip(msgspec.structs.fields(Settings), described.fields, strict=True):
+        metadata = shape.type
+        assert isinstance(metadata, msgspec.inspect.Metadata)
+        schema = metadata.extra_json_schema or {}
+        yield _Field(
+            attribute=info.name,
+            annotation=info.type,
+            type=metadata.type,
+            default=info.default,
+            description=schema["description"],
+            example=schema.get("examples", [""])[0],
+            secret=bool((metadata.extra or {}).get("secret")),
+        )
+
+
+_FIELDS = tuple(_fields())
+
+
+def _convert(field: _Field, text: str) -> object:
+    """``text`` as the field's type; raises ``msgspec.ValidationError``."""
+    if not field.secret:
+        text = text.strip()
+    value: object = text
+    if isinstance(field.type, msgspec.inspect.VarTupleType):
+        value = [part.strip() for part in text.split(",") if part.strip()]
+    elif isinstance(field.type, msgspec.inspect.LiteralType):
+        value = text.lower()
+    converted: object = msgspec.convert(value, field.annotation, strict=False)
+    return converted
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong although each value by itself is right."""
+    if values.get("database_type") == "sqlite" and values.get("workers", 1) != 1:
+        yield (
+            f"WORKERS is {values['workers']}, and with DATABASE_TYPE=sqlite it must be 1: one "
+            "process owns the file. Remove WORKERS, or use postgres."
+        )
+    certificate, key = values.get("tls_cert_file", ""), values.get("tls_key_file", "")
+    if bool(certificate) != bool(key):
+        there, absent = ("TLS_CERT_FILE", "TLS_KEY_FILE")[:: 1 if certificate else -1]
+        yield f"{absent} is missing, and {there} is of no use without it. Set both or neither."
+    elif certificate:
+        yield from _tls_problems(certificate, key)
+
+
+def _tls_problems(certificate: str, key: str) -> Iterator[str]:
+    unreadable = False
+    for name, path in (("TLS_CERT_FILE", certificate), ("TLS_KEY_FILE", key)):
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            unreadable = True
+            yield f"{name} names {path}, which cannot be read: {error.strerror}."
+    if unreadable:
+        return
+    try:
+        # The empty password makes an encrypted key an error instead of a prompt.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError):
+        yield (
+            f"TLS_CERT_FILE ({certificate}) and TLS_KEY_FILE ({key}) are not a certificate and "
+            "its unencrypted private key, both in PEM form."
+        )
+
+
+def _missing(field: _Field) -> str:
+    text = f"{field.name} is missing. {field.description}"
+    if field.name == "DATABASE_TYPE":
+        text += f" With postgres these are needed too: {', '.join(_NEEDED_WITH_POSTGRES)}."
+    return f"{text}\n    For example: {field.name}={field.example}"
+
+
+def _bad(field: _Field, text: str) -> str:
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    value = "not usable" if field.secret else f'"{shown}"'
+    example = f" For example: {field.name}={field.example}" if field.example else ""
+    return f"{field.name} is {value}. It must be {_expected(field.type)}.{example}"
+
+
+def _expected(kind: msgspec.inspect.Type) -> str:
+    match kind:
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"a whole number from {low} to {high}"
+        case msgspec.inspect.FloatType(gt=low, le=high):
+            return f"a number above {low:g} and at most {high:g}"
+        case msgspec.inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(str, values))}"
+        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StrType(pattern=str())):
+            return "a comma-separated list of origins (scheme://host:port, no / at the end)"
+        case msgspec.inspect.VarTupleType():
+            return "a comma-separated list with at least one name"
+    return "text"
+
+
+def _shown_default(default: object) -> str:
+    if default is NODEFAULT:
+        return ""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _message(problems: list[str]) -> str:
+    count = "one problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return (
+        f"The settings have {count}:\n\n{lines}\n\n"
+        "Set variables in the environment, or in a file named .env in the working directory. "
+        "`parley start --help` lists them all."
+    )

@@ -1,0 +1,32 @@
+"""Tokens made by Parley itself: for development, and to try things by hand.
+
+In production the application that owns the users makes them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import UUID
+
+import jwt
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = 10 * 365 * 86_400
+
+
+def mint_token(secret: str, user: UUID, ttl: int) -> str:
+    """A JWT for ``user`` signed with HS256, valid from now for ``ttl`` seconds."""
+    now = int(time.time())
+    return jwt.encode({"sub": str(user), "iat": now, "exp": now + ttl}, secret, algorithm="HS256")
+
+
+def parse_ttl(text: str) -> int:
+    """Seconds from ``3600``, ``90s``, ``15m``, ``1h`` or ``30d``; else ``ValueError``."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text.strip())
+    if match is None:
+        raise ValueError("write seconds, or a number with s, m, h or d: 3600, 15m, 1h, 30d")
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError("a token lives from 1 second to 10 years")
+    return seconds
