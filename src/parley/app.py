@@ -24,7 +24,7 @@ from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
 from parley.chat.listing import Listing
 from parley.chat.ports import Bus, Clock, Store
-from parley.chat.service import ChatService
+from parley.chat.service import ChatService, Hooks, Limits
 from parley.clock import SystemClock
 from parley.errors import SettingsError
 from parley.gateway import Gateway, encode_message
@@ -58,10 +58,8 @@ class Parley:
             store,
             self._delivery,
             clock,
-            message_max_length=settings.message_max_length,
-            queue_max=settings.commit_queue_max,
-            batch=self.server.engine.batch,
-            on_commit=metrics.on_commit,
+            Limits(settings.message_max_length, settings.commit_queue_max),
+            Hooks(self.server.engine.batch, metrics.on_commit),
         )
         gateway = Gateway(
             self.server,
@@ -192,7 +190,7 @@ def _options(settings: Settings) -> Options:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     if os.name == "nt":  # uvloop has no Windows version
         return asyncio.new_event_loop
-    import uvloop
+    import uvloop  # noqa: PLC0415 - where there is one
 
     return uvloop.new_event_loop
 

@@ -162,7 +162,8 @@ class Gateway:
 
     def _check_expiry(self, socket: Socket, device: Device) -> None:
         expires_at = device.identity.expires_at
-        assert expires_at is not None and device.expiry is not None
+        assert expires_at is not None
+        assert device.expiry is not None
         if self._clock.now() < expires_at:
             self._arm_expiry(device.expiry, expires_at)
             return

@@ -74,9 +74,8 @@ class _Totals(Collector):
         yield _counter("connections_opened", "Sessions opened.", engine.opened)
         yield _counter("messages_stored", "Chats stored.", service.stats.chats_stored)
         yield _counter("messages_pushed", "Chats pushed to devices.", delivery.pushed)
-        yield _counter(
-            "messages_received", "Receipts accepted, repeated ones too.", service.stats.marked_received
-        )
+        received = service.stats.marked_received
+        yield _counter("messages_received", "Receipts accepted, repeated ones too.", received)
         yield _counter("gaps_filled", "Reads of pushes that did not arrive.", delivery.gaps_filled)
         yield _counter(
             "outbox_overflows",

@@ -20,7 +20,7 @@ MAX_HELD: Final = 256
 class Inbox:
     """Where one user's pushes stand; all of the user's devices here share it."""
 
-    __slots__ = ("_held", "_heard", "devices", "filling", "owner", "position", "users")
+    __slots__ = ("_heard", "_held", "devices", "filling", "owner", "position", "users")
 
     def __init__(self, owner: UserId) -> None:
         self.owner = owner

@@ -53,6 +53,24 @@ class ReceivedMark(msgspec.Struct, frozen=True):
     chatId: str  # noqa: N815 - the wire's name
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of the service."""
+
+    message_max_length: int
+    """Characters."""
+    queue_max: int
+    """Requests that may wait to be stored."""
+
+
+class Hooks(msgspec.Struct, frozen=True):
+    """What the service lets its surroundings do around a commit."""
+
+    batch: AbstractContextManager[None]
+    """Entered while everything that a commit causes is done."""
+    on_commit: Callable[[int, float], None]
+    """Told the size of each committed batch and the seconds that it took."""
+
+
 class ChatService:
     """The rules of sending and receiving."""
 
@@ -61,24 +79,17 @@ class ChatService:
         store: Store,
         delivery: Delivery,
         clock: Clock,
-        *,
-        message_max_length: int,
-        queue_max: int,
-        batch: AbstractContextManager[None],
-        on_commit: Callable[[int, float], None],
+        limits: Limits,
+        hooks: Hooks,
     ) -> None:
-        """Everything that a commit causes is done within ``batch``.
-
-        ``on_commit`` is told the size of each batch and the seconds it took.
-        """
         self._store = store
         self._delivery = delivery
         self._clock = clock
-        self._message_max_length = message_max_length
+        self._message_max_length = limits.message_max_length
         self._batcher: Batcher[Request, Outcome] = Batcher(
-            self._commit, max_batch=MAX_BATCH, max_waiting=queue_max, around=batch
+            self._commit, max_batch=MAX_BATCH, max_waiting=limits.queue_max, around=hooks.batch
         )
-        self._on_commit = on_commit
+        self._on_commit = hooks.on_commit
         self.stats = ServiceStats()
 
     @property
@@ -86,9 +97,7 @@ class ChatService:
         """Requests that wait to be stored, besides those under way."""
         return len(self._batcher)
 
-    def send(
-        self, sender: UserId, draft: Draft, done: Callable[[Chat | ChatError], None]
-    ) -> None:
+    def send(self, sender: UserId, draft: Draft, done: Callable[[Chat | ChatError], None]) -> None:
         """Store a chat and pass it on to its receiver.
 
         ``done`` gets the stored chat after it is durable, and before the next

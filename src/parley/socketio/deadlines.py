@@ -42,6 +42,8 @@ class Deadlines:
     def __init__(self, resolution: float) -> None:
         self.resolution = resolution
         """Seconds."""
+        self.late = 0.0
+        """By how many seconds the callback that is running is late; negative if it is early."""
         self._buckets: dict[int, dict[Deadline, None]] = {}
         self._ticks: list[int] = []  # a heap; each tick is in it once while its bucket exists
         self._timer: asyncio.TimerHandle | None = None
@@ -102,6 +104,7 @@ class Deadlines:
             for deadline in self._buckets.pop(heapq.heappop(self._ticks)):
                 # An earlier callback of this bucket may have cancelled or re-armed it.
                 if deadline.tick and deadline.tick * self.resolution <= now:
+                    self.late = now - deadline.tick * self.resolution
                     deadline.tick = 0
                     self._run(deadline)
         if self._ticks:

@@ -327,14 +327,16 @@ class Session:
             self.close(CloseReason.SHUTDOWN)
 
     def _beat(self) -> None:
-        options = self.engine.options
+        timeout = self.engine.options.ping_timeout
         if not self._awaiting_pong:
             self._awaiting_pong = True
             self.send(PING)
+            # A client counts from when the ping was due, and so do we.
+            timeout -= min(self.engine.deadlines.late, timeout / 2)
         elif not self.paused:  # while it is paused, its pong can't have been read
             self.close(CloseReason.PING_TIMEOUT)
             return
-        self.engine.deadlines.arm(self._heartbeat, options.ping_timeout)
+        self.engine.deadlines.arm(self._heartbeat, timeout)
 
 
 class Batch:
@@ -475,4 +477,3 @@ class Engine:
             logger.warning("%d sessions did not end in time; cutting them off", len(self.sessions))
             for session in list(self.sessions.values()):
                 session.close(CloseReason.SHUTDOWN)
-

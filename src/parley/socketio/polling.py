@@ -36,9 +36,10 @@ class PollingTransport:
     __slots__ = (
         "_outbox",
         "_outbox_size",
-        "_posting",
         "_resumed",
         "_session",
+        "ended",
+        "posting",
         "upgrading",
         "waiter",
     )
@@ -49,11 +50,14 @@ class PollingTransport:
         self._session: Session
         self._outbox: list[bytes] = []
         self._outbox_size = 0
-        self._posting = False
         self._resumed = asyncio.Event()
         self._resumed.set()
         self.waiter: asyncio.Future[None] | None = None
         """Present while a GET is being held."""
+        self.posting = False
+        """A POST is being read or handed over."""
+        self.ended: CloseReason | None = None
+        """Why it was closed, once it was."""
         self.upgrading = False
         """A WebSocket has been told that it may take over."""
 
@@ -79,9 +83,10 @@ class PollingTransport:
         self._resumed.set()
 
     def drained(self) -> bool:
-        return not self._posting
+        return not self.posting
 
     def close(self, reason: CloseReason) -> None:
+        self.ended = reason
         self._resumed.set()
         if reason is CloseReason.TRANSPORT_CLOSE:
             self._outbox.append(engine.NOOP)  # the client ended it: release its GET
@@ -93,18 +98,19 @@ class PollingTransport:
 
     # -- for the endpoint
 
-    async def poll(self) -> bytes:
-        """Wait until there is something to fetch, and take it."""
-        self.waiter = asyncio.get_running_loop().create_future()
-        try:
-            await asyncio.wait((self.waiter,), timeout=_RECHECK if self.upgrading else None)
-        finally:
-            self.waiter = None
-        return self.take()
+    def begin_poll(self) -> asyncio.Future[None] | None:
+        """What a GET has to wait for; None if there is something to fetch already.
 
-    def has_packets(self) -> bool:
-        """True if a poll need not be held."""
-        return bool(self._outbox)
+        :meth:`end_poll` must follow in the former case.
+        """
+        if self._outbox:
+            return None
+        self.waiter = asyncio.get_running_loop().create_future()
+        return self.waiter
+
+    def end_poll(self) -> None:
+        """The GET is not held any longer."""
+        self.waiter = None
 
     def take(self) -> bytes:
         """A payload of all that waits now; a noop if nothing does."""
@@ -114,19 +120,18 @@ class PollingTransport:
 
     async def post(self, packets: list[tuple[bool, bytes]]) -> None:
         """Hand packets to the session, as fast as it takes them."""
-        session = self._session
-        self._posting = True
-        try:
-            while session.state is not State.CLOSED:
-                await self._resumed.wait()
-                packets = self._hand_over(packets)
-                if not packets:
-                    return
-                await asyncio.sleep(0)
-        finally:
-            self._posting = False
-            if session.state is State.DRAINING:
-                session.drain()
+        while self.ended is None:
+            await self._resumed.wait()
+            packets = self._hand_over(packets)
+            if not packets:
+                return
+            await asyncio.sleep(0)
+
+    def end_post(self) -> None:
+        """The POST has been handed over, or given up."""
+        self.posting = False
+        if self._session.state is State.DRAINING:
+            self._session.drain()
 
     def _hand_over(self, packets: list[tuple[bool, bytes]]) -> list[tuple[bool, bytes]]:
         """Give the session what it takes now, and return the rest."""
@@ -232,21 +237,36 @@ class PollingEndpoint:
         if transport.waiter is not None:
             session.close(CloseReason.TRANSPORT_ERROR)
             return _refused(engine.BAD_REQUEST)
-        if transport.has_packets():
-            return Response(transport.take(), media_type=_TEXT)
-        poll = asyncio.ensure_future(transport.poll())
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait((poll, gone), return_when=asyncio.FIRST_COMPLETED)
-            if poll.done():
-                return Response(poll.result(), media_type=_TEXT)
-            session.close(CloseReason.TRANSPORT_CLOSE)
-            return None
-        finally:
-            poll.cancel()
-            gone.cancel()
+        # Within one turn of the loop: another request must not come between.
+        waiter = transport.begin_poll()
+        if waiter is not None:
+            gone = asyncio.ensure_future(_disconnected(request))
+            timeout = _RECHECK if transport.upgrading else None
+            try:
+                await asyncio.wait(
+                    (waiter, gone), timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                if gone.done() and not waiter.done():
+                    session.close(CloseReason.TRANSPORT_CLOSE)
+                    return None
+            finally:
+                transport.end_poll()
+                gone.cancel()
+        return Response(transport.take(), media_type=_TEXT)
 
     async def _post(
+        self, request: Request, session: Session, transport: PollingTransport
+    ) -> Response | None:
+        if transport.posting:
+            session.close(CloseReason.TRANSPORT_ERROR)
+            return _refused(engine.BAD_REQUEST)
+        transport.posting = True
+        try:
+            return await self._read_post(request, session, transport)
+        finally:
+            transport.end_post()
+
+    async def _read_post(
         self, request: Request, session: Session, transport: PollingTransport
     ) -> Response | None:
         try:
@@ -258,11 +278,14 @@ class PollingEndpoint:
                 return _refused(problem, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             packets = engine.decode_payload(body)
         except ClientDisconnect:
+            session.close(CloseReason.TRANSPORT_ERROR)
             return None
         except (PayloadError, TimeoutError):
             session.close(CloseReason.PARSE_ERROR)
             return _refused(engine.BAD_REQUEST)
         await transport.post(packets)
+        if transport.ended is CloseReason.PARSE_ERROR:
+            return _refused(engine.BAD_REQUEST)
         return Response("ok", media_type=_TEXT)
 
     # -- CORS (the Fetch standard, section 3.2)

@@ -115,9 +115,7 @@ class Event:
         ack_id, self._id = self._id, None
         if ack_id is not None:
             namespace = self._socket.namespace.name
-            self._socket.send(
-                MESSAGE + packets.encode(PacketType.ACK, namespace, ack_id, array)
-            )
+            self._socket.send(MESSAGE + packets.encode(PacketType.ACK, namespace, ack_id, array))
 
 
 class SocketState(enum.Enum):
@@ -129,11 +127,22 @@ class SocketState(enum.Enum):
 class Socket:
     """One client in one namespace."""
 
-    __slots__ = ("_acks", "_last_ack", "data", "id", "namespace", "session", "state", "task")
+    __slots__ = (
+        "_acks",
+        "_connection",
+        "_last_ack",
+        "data",
+        "id",
+        "namespace",
+        "session",
+        "state",
+        "task",
+    )
 
-    def __init__(self, session: Session, namespace: Namespace) -> None:
+    def __init__(self, connection: Connection, namespace: Namespace) -> None:
         self.id = secrets.token_urlsafe(15)
-        self.session = session
+        self.session = connection.session
+        self._connection = connection
         self.namespace = namespace
         self.state = SocketState.CONNECTING
         self.data: Any = None
@@ -186,7 +195,7 @@ class Socket:
             return
         packet = packets.encode(PacketType.DISCONNECT, self.namespace.name)
         self.session.send(MESSAGE + packet)
-        self.left(CloseReason.SERVER_NAMESPACE)
+        self._connection.dismiss(self)
 
     def left(self, reason: CloseReason) -> None:
         """The client is no longer here; the one place where a socket ends."""
@@ -360,12 +369,21 @@ class Namespace:
 class Connection:
     """Socket.IO on one Engine.IO session: the handler of its messages."""
 
-    __slots__ = ("_connect_deadline", "_refused", "_server", "_session", "_waiting", "sockets")
+    __slots__ = (
+        "_connect_deadline",
+        "_dismissed",
+        "_refused",
+        "_server",
+        "_waiting",
+        "session",
+        "sockets",
+    )
 
     def __init__(self, server: Server, session: Session) -> None:
         self._server = server
-        self._session = session
+        self.session = session
         self.sockets: dict[str, Socket] = {}
+        self._dismissed: set[str] | None = None
         self._refused = 0
         self._waiting: _Attachments | None = None
         self._connect_deadline: Deadline | None = None
@@ -378,12 +396,14 @@ class Connection:
             if self._waiting is not None:
                 raise PacketError("a text packet amid attachments")
             if message.startswith(_PLAIN_EVENT):
-                socket = self._connected_socket("/")
-                socket.namespace.dispatch(socket, packets.decode_array(message[1:]), None, None)
+                socket = self._socket("/")
+                if socket is not None:
+                    raw = packets.decode_array(message[1:])
+                    socket.namespace.dispatch(socket, raw, None, None)
             else:
                 self._take(packets.decode(message))
         except PacketError:
-            self._session.close(CloseReason.PARSE_ERROR)
+            self.session.close(CloseReason.PARSE_ERROR)
 
     def on_binary(self, message: bytes) -> None:
         waiting = self._waiting
@@ -395,7 +415,7 @@ class Connection:
                 self._stop_waiting()
                 self._take_values(waiting.packet, waiting.arrived)
         except PacketError:
-            self._session.close(CloseReason.PARSE_ERROR)
+            self.session.close(CloseReason.PARSE_ERROR)
 
     def on_close(self, reason: CloseReason) -> None:
         self._stop_waiting()
@@ -404,32 +424,49 @@ class Connection:
             socket.left(reason)
         self.sockets.clear()
 
+    def dismiss(self, socket: Socket) -> None:
+        """The server disconnected a socket; its client may not know yet."""
+        if self._dismissed is None:
+            self._dismissed = set()
+        self._dismissed.add(socket.namespace.name)
+        self._leave(socket, CloseReason.SERVER_NAMESPACE)
+
     # -- within
+
+    def _leave(self, socket: Socket, reason: CloseReason) -> None:
+        self.sockets.pop(socket.namespace.name, None)
+        socket.left(reason)
+        if not self.sockets:
+            self._await_connect()
 
     def _take(self, packet: Packet) -> None:
         kind = packet.type
-        if kind in (PacketType.EVENT, PacketType.ACK):
-            self._take_values(packet, None)
-        elif kind is PacketType.CONNECT:
+        if kind is PacketType.CONNECT:
             self._connect(packet)
-        elif kind is PacketType.DISCONNECT:
-            self._connected_socket(packet.namespace)
-            self.sockets.pop(packet.namespace).left(CloseReason.CLIENT_NAMESPACE)
-            if not self.sockets:
-                self._await_connect()
-        elif packet.attachments and kind is not PacketType.CONNECT_ERROR:
-            self._connected_socket(packet.namespace)
-            options = self._session.engine.options
-            if packet.attachments > options.max_attachments:
-                raise PacketError("too many attachments")
-            deadline = Deadline(lambda: self._session.close(CloseReason.PARSE_ERROR))
-            self._waiting = _Attachments(packet, [], deadline)
-            self._session.engine.deadlines.arm(deadline, options.attachment_timeout)
-        else:
+        elif kind is PacketType.CONNECT_ERROR:
             raise PacketError("not a packet that a client may send")
+        elif kind is PacketType.DISCONNECT:
+            socket = self._socket(packet.namespace)
+            if socket is not None:
+                self._leave(socket, CloseReason.CLIENT_NAMESPACE)
+        elif packet.attachments:
+            self._await_attachments(packet)
+        else:
+            self._take_values(packet, None)
+
+    def _await_attachments(self, packet: Packet) -> None:
+        self._socket(packet.namespace)
+        options = self.session.engine.options
+        if packet.attachments > options.max_attachments:
+            raise PacketError("too many attachments")
+        deadline = Deadline(lambda: self.session.close(CloseReason.PARSE_ERROR))
+        self._waiting = _Attachments(packet, [], deadline)
+        self.session.engine.deadlines.arm(deadline, options.attachment_timeout)
 
     def _take_values(self, packet: Packet, attachments: list[bytes] | None) -> None:
-        socket = self._connected_socket(packet.namespace)
+        socket = self._socket(packet.namespace)
+        if socket is None:
+            return
         raw = packets.decode_array(packet.json)
         if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
             socket.namespace.dispatch(socket, raw, packet.id, attachments)
@@ -438,15 +475,22 @@ class Connection:
         else:
             socket.acknowledged(packet.id, packets.decode_values(raw, attachments or ()))
 
-    def _connected_socket(self, namespace: str) -> Socket:
+    def _socket(self, namespace: str) -> Socket | None:
+        """The socket that a packet is for; None if the server has just disconnected it.
+
+        Raises:
+            PacketError: the client has not joined that namespace.
+        """
         socket = self.sockets.get(namespace)
-        if socket is None or socket.state is not SocketState.CONNECTED:
-            raise PacketError("not connected to that namespace")
-        return socket
+        if socket is not None and socket.state is SocketState.CONNECTED:
+            return socket
+        if self._dismissed is not None and namespace in self._dismissed:
+            return None  # it was sent before our DISCONNECT arrived
+        raise PacketError("not connected to that namespace")
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
-            self._session.engine.deadlines.cancel(self._waiting.deadline)
+            self.session.engine.deadlines.cancel(self._waiting.deadline)
             self._waiting = None
 
     # -- joining a namespace
@@ -455,13 +499,15 @@ class Connection:
         auth = packets.decode_value(packet.json) if packet.json else {}
         if packet.id is not None or not isinstance(auth, dict) or packet.namespace in self.sockets:
             raise PacketError("bad CONNECT")
-        if len(self.sockets) + self._refused >= self._session.engine.options.max_namespaces:
+        if len(self.sockets) + self._refused >= self.session.engine.options.max_namespaces:
             raise PacketError("too many namespaces")
         namespace = self._server.find(packet.namespace)
         if namespace is None:
             self._refuse(packet.namespace, ConnectRefused("Invalid namespace"))
             return
-        socket = self.sockets[packet.namespace] = Socket(self._session, namespace)
+        if self._dismissed is not None:
+            self._dismissed.discard(packet.namespace)
+        socket = self.sockets[packet.namespace] = Socket(self, namespace)
         try:
             running = namespace.authorization(socket, auth)
         except ConnectRefused as exc:
@@ -489,7 +535,7 @@ class Connection:
             refused = ConnectRefused("Internal error")
         socket.task = None
         if socket.state is SocketState.CONNECTING:
-            with self._session.engine.batch:
+            with self.session.engine.batch:
                 if refused is None:
                     self._join(socket, auth)
                 else:
@@ -499,11 +545,11 @@ class Connection:
         socket.state = SocketState.CONNECTED
         socket.namespace.sockets[socket.id] = socket
         self._set_connect_deadline(None)
-        if not self._session.engine.options.keep_handshake:
-            self._session.handshake = None
+        if not self.session.engine.options.keep_handshake:
+            self.session.handshake = None
         json = b'{"sid":"%s"}' % socket.id.encode()
         packet = packets.encode(PacketType.CONNECT, socket.namespace.name, None, json)
-        self._session.send(MESSAGE + packet)
+        self.session.send(MESSAGE + packet)
         socket.namespace.connected(socket, auth)
 
     def _not_authorized(self, socket: Socket, refused: ConnectRefused) -> None:
@@ -518,17 +564,17 @@ class Connection:
             answer["data"] = refused.data
         json = msgspec.json.encode(answer)
         packet = packets.encode(PacketType.CONNECT_ERROR, namespace, None, json)
-        self._session.send(MESSAGE + packet)
+        self.session.send(MESSAGE + packet)
 
     def _await_connect(self) -> None:
-        deadline = Deadline(lambda: self._session.close(CloseReason.CONNECT_TIMEOUT))
+        deadline = Deadline(lambda: self.session.close(CloseReason.CONNECT_TIMEOUT))
         self._set_connect_deadline(deadline)
-        engine = self._session.engine
+        engine = self.session.engine
         engine.deadlines.arm(deadline, engine.options.connect_timeout)
 
     def _set_connect_deadline(self, deadline: Deadline | None) -> None:
         if self._connect_deadline is not None:
-            self._session.engine.deadlines.cancel(self._connect_deadline)
+            self.session.engine.deadlines.cancel(self._connect_deadline)
         self._connect_deadline = deadline
 
 

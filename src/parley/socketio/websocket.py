@@ -39,6 +39,8 @@ from parley.socketio.polling import PollingTransport
 
 logger = logging.getLogger(__name__)
 
+_FAILED_LINGER: Final = 1.0
+"""Seconds for our Close frame to reach a client whose frames were wrong."""
 _TURN: Final = 256
 """Messages of one client that are handled before others get their turn."""
 _CLOSE_CODES: Final = {
@@ -128,9 +130,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._set_deadline(None)
         phase, self._phase = self._phase, Phase.CLOSED
         if phase is Phase.OPEN:
-            self._session.close(
-                CloseReason.TRANSPORT_ERROR if exc else CloseReason.TRANSPORT_CLOSE
-            )
+            self._session.close(CloseReason.TRANSPORT_ERROR if exc else CloseReason.TRANSPORT_CLOSE)
         elif phase is Phase.PROBING:
             self._abandon_probe()
         self._out.clear()
@@ -347,6 +347,8 @@ class WebSocketTransport(asyncio.Protocol):
         """Fail the connection, RFC 6455 section 7.1.7."""
         phase = self._phase
         self._send_close(failure.code, failure.reason)
+        # The peer's answer can't be told any more from the rest of what it sends.
+        self._set_deadline(self._transport.close, _FAILED_LINGER)
         if phase is Phase.OPEN:
             self._session.close(CloseReason.PARSE_ERROR)
 
