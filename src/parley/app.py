@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -34,6 +35,7 @@ from parley.socketio.engine import Options
 from parley.socketio.polling import PollingEndpoint
 from parley.socketio.server import Server
 from parley.socketio.websocket import websocket_protocol
+from parley.store import lockfile
 from parley.store.sqlite import SqliteStore
 from parley.web import health
 
@@ -49,7 +51,6 @@ class Parley:
 
     def __init__(self, settings: Settings, store: Store, bus: Bus, clock: Clock) -> None:
         self._grace = settings.shutdown_grace
-        self._store = store
         self._bus = bus
         self.server = Server(_options(settings))
         metrics = Metrics()
@@ -88,7 +89,6 @@ class Parley:
         await self._delivery.shut_down()
         self.server.engine.deadlines.close()
         await self._bus.close()
-        await self._store.close()
 
 
 def serve(
@@ -114,21 +114,28 @@ def serve(
 async def _serve(
     settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None
 ) -> None:
-    store = await _open_store(settings)
-    parley = Parley(settings, store, LocalBus(), SystemClock())
-    try:
-        await _Server(_uvicorn_config(settings, parley), parley, on_ready).serve(sockets=[sock])
-    finally:
-        await parley.close()
+    async with _open_store(settings) as store:
+        parley = Parley(settings, store, LocalBus(), SystemClock())
+        try:
+            await _Server(_uvicorn_config(settings, parley), parley, on_ready).serve([sock])
+        finally:
+            await parley.close()
 
 
-async def _open_store(settings: Settings) -> Store:
+@contextlib.asynccontextmanager
+async def _open_store(settings: Settings) -> AsyncIterator[Store]:
     if settings.database_type != "sqlite":
         raise SettingsError(
             f"DATABASE_TYPE={settings.database_type} is not supported by this version; "
             "use DATABASE_TYPE=sqlite."
         )
-    return await SqliteStore.open(Path(settings.database_db))
+    path = Path(settings.database_db)
+    store = await SqliteStore.open(path)  # first: it says best what is wrong with a path
+    try:
+        with lockfile.serving(path):
+            yield store
+    finally:
+        await store.close()
 
 
 class _Server(uvicorn.Server):
@@ -165,6 +172,8 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
         http="httptools",
         lifespan="off",
         log_config=None,
+        # Its start and stop are told by our own lines.
+        log_level=None if settings.log_level == "debug" else "warning",
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE,

@@ -177,6 +177,9 @@ class Transport(Protocol):
     def drained(self) -> bool:
         """True if all that was read has been handed to the session."""
 
+    def unsent(self) -> int:
+        """Bytes that were written and that the network has not taken yet."""
+
     def close(self, reason: CloseReason) -> None:
         """End the transport after what is queued has been passed on."""
 
@@ -208,6 +211,7 @@ class Session:
         "_awaiting_pong",
         "_heartbeat",
         "_in_flight",
+        "_unsent",
         "engine",
         "handler",
         "handshake",
@@ -232,6 +236,7 @@ class Session:
         self.paused = False
         self._in_flight = 0
         self._awaiting_pong = False
+        self._unsent = 0
         self._heartbeat = Deadline(self._beat)
         engine.deadlines.arm(self._heartbeat, engine.options.ping_interval)
 
@@ -333,10 +338,16 @@ class Session:
             self.send(PING)
             # A client counts from when the ping was due, and so do we.
             timeout -= min(self.engine.deadlines.late, timeout / 2)
-        elif not self.paused:  # while it is paused, its pong can't have been read
+            self._unsent = self.transport.unsent()
+        elif not self.paused and not self._moves():  # paused: its pong can't have been read
             self.close(CloseReason.PING_TIMEOUT)
             return
         self.engine.deadlines.arm(self._heartbeat, timeout)
+
+    def _moves(self) -> bool:
+        """True if the ping is still behind a lot of data that a slow network takes bit by bit."""
+        before, self._unsent = self._unsent, self.transport.unsent()
+        return 0 < self._unsent < before
 
 
 class Batch:

@@ -192,6 +192,9 @@ class WebSocketTransport(asyncio.Protocol):
     def drained(self) -> bool:
         return not self._backlog
 
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
     def close(self, reason: CloseReason) -> None:
         self._send_close(_CLOSE_CODES.get(reason, CloseCode.NORMAL), reason)
 
