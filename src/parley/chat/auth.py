@@ -15,7 +15,7 @@ from parley.errors import ChatError, ErrorCode
 from parley.model import UserId
 
 _ALGORITHM: Final = "HS256"
-_BEARER: Final = "bearer "
+_BEARER: Final = "bearer"
 _MAX_TOKEN: Final = 8192
 """Characters; a longer one is refused before any cryptography."""
 
@@ -44,8 +44,9 @@ class Authenticator:
             ChatError: TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID.
         """
         token = (token or "").strip()
-        if token[: len(_BEARER)].lower() == _BEARER:
-            token = token[len(_BEARER) :].strip()
+        scheme, _, credentials = token.partition(" ")
+        if scheme.lower() == _BEARER:
+            token = credentials.strip()
         if not token:
             raise ChatError(
                 ErrorCode.TOKEN_MISSING,

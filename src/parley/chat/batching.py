@@ -82,7 +82,7 @@ class Batcher(Generic[Item, Result]):
         """Finish what was submitted; later items are refused."""
         self._closed = True
         if self._task is not None:
-            await self._task
+            await asyncio.shield(self._task)  # who gives up waiting must not end it
 
     async def _work(self) -> None:
         while self._waiting:
@@ -91,6 +91,8 @@ class Batcher(Generic[Item, Result]):
             results: Sequence[Result | ChatError]
             try:
                 results = await self._run([item for item, _ in batch])
+                if len(results) != len(batch):
+                    raise RuntimeError(f"{len(results)} results for {len(batch)} items")
             except StoreUnavailable as exc:
                 logger.warning("the store did not answer: %s", exc)
                 results = [store_unavailable()] * len(batch)

@@ -175,7 +175,7 @@ class Transport(Protocol):
         """Hand over what had been read; then read on, if the session is open."""
 
     def drained(self) -> bool:
-        """True if all that was read has been handed to the session."""
+        """True if all that was read has been handed over, and all answers have been passed on."""
 
     def unsent(self) -> int:
         """Bytes that were written and that the network has not taken yet."""

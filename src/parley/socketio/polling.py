@@ -83,7 +83,7 @@ class PollingTransport:
         self._resumed.set()
 
     def drained(self) -> bool:
-        return not self.posting
+        return not self.posting and not self._outbox
 
     def unsent(self) -> int:
         return 0  # an HTTP response on its way is not ours to see
@@ -119,12 +119,15 @@ class PollingTransport:
         """A payload of all that waits now; a noop if nothing does."""
         outbox, self._outbox = self._outbox, []
         self._outbox_size = 0
+        if self._session.state is State.DRAINING:
+            asyncio.get_running_loop().call_soon(self._session.drain)
         return engine.encode_payload(outbox or [engine.NOOP])
 
     async def post(self, packets: list[tuple[bool, bytes]]) -> None:
         """Hand packets to the session, as fast as it takes them."""
         while self.ended is None:
-            await self._resumed.wait()
+            if self._session.paused:
+                await self._resumed.wait()
             packets = self._hand_over(packets)
             if not packets:
                 return
@@ -215,10 +218,12 @@ class PollingEndpoint:
         if "sid" not in query:
             return self._open(request)
         session = self._engine.sessions[query["sid"]]
-        if not isinstance(session.transport, PollingTransport) or session.state is not State.OPEN:
+        if not isinstance(session.transport, PollingTransport):
             return _refused(engine.BAD_REQUEST)
         if request.method == "GET":
             return await self._get(request, session, session.transport)
+        if request.method == "POST" and session.state is not State.OPEN:
+            return _refused(engine.BAD_REQUEST)
         if request.method == "POST":
             return await self._post(request, session, session.transport)
         return _refused(engine.BAD_METHOD)

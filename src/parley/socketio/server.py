@@ -164,8 +164,17 @@ class Socket:
             TypeError: an argument has no JSON form.
             RuntimeError: too many acknowledgements are being waited for.
         """
-        ack_id = None if ack is None else self._expect_ack(ack, timeout)
-        self.send_values(PacketType.EVENT, ack_id, (event, *args))
+        if ack is None:
+            self.send_values(PacketType.EVENT, None, (event, *args))
+        elif self.state is SocketState.DISCONNECTED:
+            gone = AckTimeout("the client has gone")
+            asyncio.get_running_loop().call_soon(_call_back, ack, gone)
+        elif len(self._acks or ()) >= self.session.engine.options.max_acks:
+            raise RuntimeError("too many acknowledgements are being waited for")
+        else:
+            self._last_ack += 1
+            self.send_values(PacketType.EVENT, self._last_ack, (event, *args))
+            self._await_ack(self._last_ack, ack, timeout)
 
     def send(self, packet: bytes) -> None:
         """Send an encoded text packet (see :func:`encode_event`)."""
@@ -205,10 +214,10 @@ class Socket:
         if self.task is not None:
             self.task.cancel()
         self.namespace.sockets.pop(self.id, None)
-        for callback, deadline in (self._acks or {}).values():
+        acks, self._acks = self._acks or {}, None
+        for callback, deadline in acks.values():
             self.session.engine.deadlines.cancel(deadline)
-            callback(AckTimeout("the client has gone"))
-        self._acks = None
+            _call_back(callback, AckTimeout("the client has gone"))
         self.namespace.disconnected(self, reason)
 
     def acknowledged(self, ack_id: int, values: list[Any]) -> None:
@@ -216,24 +225,26 @@ class Socket:
         callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
         if callback is not None and deadline is not None:
             self.session.engine.deadlines.cancel(deadline)
-            callback(values)
+            _call_back(callback, values)
 
-    def _expect_ack(self, callback: AckCallback, timeout: float) -> int:
+    def _await_ack(self, ack_id: int, callback: AckCallback, timeout: float) -> None:
         if self._acks is None:
             self._acks = {}
-        if len(self._acks) >= self.session.engine.options.max_acks:
-            raise RuntimeError("too many acknowledgements are being waited for")
-        self._last_ack += 1
-        ack_id = self._last_ack
         deadline = Deadline(lambda: self._ack_timed_out(ack_id))
         self._acks[ack_id] = (callback, deadline)
         self.session.engine.deadlines.arm(deadline, timeout)
-        return ack_id
 
     def _ack_timed_out(self, ack_id: int) -> None:
         callback, _ = (self._acks or {}).pop(ack_id, (None, None))
         if callback is not None:
-            callback(AckTimeout("no acknowledgement in time"))
+            _call_back(callback, AckTimeout("no acknowledgement in time"))
+
+
+def _call_back(callback: AckCallback, answer: list[Any] | AckTimeout) -> None:
+    try:
+        callback(answer)
+    except Exception:
+        logger.exception("the callback of an acknowledgement failed")
 
 
 AckCallback: TypeAlias = Callable[[list[Any] | AckTimeout], object]
@@ -259,6 +270,8 @@ class Namespace:
         self._handlers: dict[str, EventHandler] = {}
         self._by_json: dict[bytes, tuple[str, EventHandler]] = {}
         self._other: EventHandler | None = None
+        self._running: set[asyncio.Future[None]] = set()
+        """Handlers under way; the loop itself keeps them only weakly."""
 
     def authorize(self, handler: Authorize) -> Authorize:
         """``handler(socket, auth)`` decides whether a client may join; it may be async.
@@ -324,9 +337,9 @@ class Namespace:
             return
         if running is not None:
             socket.session.hold()
-            asyncio.ensure_future(running).add_done_callback(
-                lambda done: self._handled(socket.session, done)
-            )
+            task = asyncio.ensure_future(running)
+            self._running.add(task)
+            task.add_done_callback(lambda done: self._handled(socket.session, done))
 
     def connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         """Call the on_connect handler."""
@@ -358,6 +371,7 @@ class Namespace:
         return name, self._handlers.get(name, self._other)
 
     def _handled(self, session: Session, done: asyncio.Future[None]) -> None:
+        self._running.discard(done)
         if not done.cancelled() and (exc := done.exception()) is not None:
             if isinstance(exc, PacketError):
                 session.close(CloseReason.PARSE_ERROR)
@@ -519,27 +533,21 @@ class Connection:
             if running is None:
                 self._join(socket, auth)
             else:
-                waiting = self._await_authorization(socket, auth, running)
-                socket.task = asyncio.ensure_future(waiting)
+                socket.task = asyncio.ensure_future(running)
+                socket.task.add_done_callback(lambda done: self._authorized(socket, auth, done))
 
-    async def _await_authorization(
-        self, socket: Socket, auth: dict[str, Any], running: Awaitable[None]
-    ) -> None:
-        refused: ConnectRefused | None = None
-        try:
-            await running
-        except ConnectRefused as exc:
-            refused = exc
-        except Exception:
-            logger.exception("the authorize handler failed")
-            refused = ConnectRefused("Internal error")
+    def _authorized(self, socket: Socket, auth: dict[str, Any], done: asyncio.Future[None]) -> None:
         socket.task = None
+        exc = None if done.cancelled() else done.exception()
+        if exc is not None and not isinstance(exc, ConnectRefused):
+            logger.error("the authorize handler failed", exc_info=exc)
+            exc = ConnectRefused("Internal error")
         if socket.state is SocketState.CONNECTING:
             with self.session.engine.batch:
-                if refused is None:
+                if exc is not None:
+                    self._not_authorized(socket, exc)
+                elif not done.cancelled():
                     self._join(socket, auth)
-                else:
-                    self._not_authorized(socket, refused)
 
     def _join(self, socket: Socket, auth: dict[str, Any]) -> None:
         socket.state = SocketState.CONNECTED

@@ -119,7 +119,7 @@ class WebSocketTransport(asyncio.Protocol):
                 self._backlog.extend(messages)
             else:
                 self._take(messages)
-            if self._parser.failure is not None:
+            if self._parser.failure is not None and self._phase is not Phase.CLOSING:
                 self._fail(self._parser.failure)
 
     def eof_received(self) -> None:
@@ -325,7 +325,7 @@ class WebSocketTransport(asyncio.Protocol):
         elif packet == PROBE_PING:
             polling.begin_upgrade()
             self.send_text(PROBE_PONG)
-        elif packet == UPGRADE and polling.upgrading:
+        elif packet == UPGRADE and polling.upgrading and not polling.posting:
             self._set_deadline(None)
             self._phase = Phase.OPEN
             session.upgrade(self)
@@ -350,8 +350,10 @@ class WebSocketTransport(asyncio.Protocol):
         """Fail the connection, RFC 6455 section 7.1.7."""
         phase = self._phase
         self._send_close(failure.code, failure.reason)
+        if phase is Phase.PROBING:
+            self._abandon_probe()
         # The peer's answer can't be told any more from the rest of what it sends.
-        self._set_deadline(self._transport.close, _FAILED_LINGER)
+        self._set_deadline(self._transport.abort, _FAILED_LINGER)
         if phase is Phase.OPEN:
             self._session.close(CloseReason.PARSE_ERROR)
 
