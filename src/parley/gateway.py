@@ -189,11 +189,11 @@ class Gateway:
             raise
 
     def _sent(self, socket: Socket, event: Event, outcome: Chat | ChatError) -> None:
-        socket.session.release()
         if isinstance(outcome, ChatError):
             self._fail(socket, event, outcome)
         elif event.wants_ack:
             event.ack_json(b"[%s]" % _encode(outcome))
+        socket.session.release()  # last: it may close a session that drains
 
     def _receive_message(self, socket: Socket, event: Event) -> None:
         mark = _data(event, _received_mark, "{chatId}")
@@ -206,11 +206,11 @@ class Gateway:
             raise
 
     def _marked(self, socket: Socket, event: Event, outcome: ChatId | ChatError) -> None:
-        socket.session.release()
         if isinstance(outcome, ChatError):
             self._fail(socket, event, outcome)
         elif event.wants_ack:
             event.ack({"chatId": outcome, "received": True})
+        socket.session.release()
 
     async def _list(
         self,
@@ -223,6 +223,7 @@ class Gateway:
         session.hold(self._max_in_flight)
         try:
             query = _data(event, _query, "{before, after, limit}") if len(event) else None
+            await self._service.settled()  # so that the list shows what its client did before
             chats = await make(_user(socket), query or Query())
             socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), chats)))
             if event.wants_ack:

@@ -44,6 +44,9 @@ class Batcher(Generic[Item, Result]):
         self._waiting: list[tuple[Item, Callable[[Result | ChatError], None]]] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._submitted = 0
+        self._done = 0
+        self._batch_done: asyncio.Future[None] | None = None
         self._around = around or nullcontext()
 
     def __len__(self) -> int:
@@ -61,6 +64,7 @@ class Batcher(Generic[Item, Result]):
         elif len(self._waiting) >= self._max_waiting:
             done(overloaded())
         else:
+            self._submitted += 1
             self._waiting.append((item, done))
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._work())
@@ -77,6 +81,14 @@ class Batcher(Generic[Item, Result]):
         if isinstance(result, ChatError):
             raise result
         return result
+
+    async def settled(self) -> None:
+        """Wait until the callbacks of everything submitted before have been called."""
+        mark = self._submitted
+        while self._done < mark:
+            if self._batch_done is None:
+                self._batch_done = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._batch_done)
 
     async def close(self) -> None:
         """Finish what was submitted; later items are refused."""
@@ -105,4 +117,8 @@ class Batcher(Generic[Item, Result]):
                         done(result)
                     except Exception:
                         logger.exception("a callback failed")
+            self._done += len(batch)
+            if self._batch_done is not None:
+                self._batch_done.set_result(None)
+                self._batch_done = None
         self._task = None

@@ -130,6 +130,10 @@ class ChatService:
             Receipt(user, chat_id), lambda outcome: done(self._received(chat_id, outcome))
         )
 
+    async def settled(self) -> None:
+        """Wait until all that was asked for before has been stored, or has failed."""
+        await self._batcher.settled()
+
     async def close(self) -> None:
         """Store what was accepted, then refuse more."""
         await self._batcher.close()

@@ -71,6 +71,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     keep_handshake: bool = True
     """Keep request headers after the first namespace is joined (about 1 KB a session)."""
 
+    def outbox_weight(self, packet: bytes) -> int:
+        """What a packet counts for in ``max_outbox``: its size, and at most a quarter of it.
+
+        A large answer that a client asked for is no sign that it doesn't read.
+        """
+        return min(len(packet), self.max_outbox // 4)
+
 
 class CloseReason(enum.StrEnum):
     """Why a session or socket ended; the words are the official server's where it has them."""

@@ -24,8 +24,10 @@ _RECHECK: Final = 0.1
 _TEXT: Final = "text/plain; charset=UTF-8"
 _TURN: Final = 256
 """Packets of one client that are handled before others get their turn."""
-_LAST_WORDS: Final = (CloseReason.FORCED, CloseReason.SERVER_NAMESPACE)
-"""Reasons for which a client's next poll still gets what was sent before the end."""
+_MAX_PACKETS: Final = 16
+"""Packets of one payload; Python's client takes no more (``Payload.max_decode_packets``)."""
+_CLIENT_AT_FAULT: Final = (CloseReason.PARSE_ERROR, CloseReason.TRANSPORT_ERROR)
+"""Ends after which a client gets Engine.IO's CLOSE, and so needn't come back by itself."""
 _BODY_TIMEOUT: Final = 30.0
 """Seconds that the body of a POST may take to arrive."""
 
@@ -91,12 +93,10 @@ class PollingTransport:
     def close(self, reason: CloseReason) -> None:
         self.ended = reason
         self._resumed.set()
-        if reason is CloseReason.TRANSPORT_CLOSE:
-            self._outbox.append(engine.NOOP)  # the client ended it: release its GET
-        else:
+        if reason in _CLIENT_AT_FAULT:
             self._outbox.append(engine.CLOSE)
-            if self.waiter is None and reason in _LAST_WORDS:
-                self._session.engine.linger(self._session)
+        elif reason is CloseReason.FORCED and self._outbox and self.waiter is None:
+            self._session.engine.linger(self._session)  # its next poll still gets these
         self._wake()
 
     # -- for the endpoint
@@ -116,12 +116,16 @@ class PollingTransport:
         self.waiter = None
 
     def take(self) -> bytes:
-        """A payload of all that waits now; a noop if nothing does."""
-        outbox, self._outbox = self._outbox, []
-        self._outbox_size = 0
+        """A payload of what waits now; a noop if nothing does."""
+        packets = self._outbox[:_MAX_PACKETS]
+        del self._outbox[:_MAX_PACKETS]
+        weigh = self._session.engine.options.outbox_weight
+        taken = sum(map(weigh, packets))
+        # What came while a GET was held was not counted.
+        self._outbox_size = max(0, self._outbox_size - taken) if self._outbox else 0
         if self._session.state is State.DRAINING:
             asyncio.get_running_loop().call_soon(self._session.drain)
-        return engine.encode_payload(outbox or [engine.NOOP])
+        return engine.encode_payload(packets or [engine.NOOP])
 
     async def post(self, packets: list[tuple[bool, bytes]]) -> None:
         """Hand packets to the session, as fast as it takes them."""
@@ -182,7 +186,8 @@ class PollingTransport:
         if not self._outbox:
             self._session.engine.batch.add(self)
         self._outbox.append(packet)
-        self._outbox_size += len(packet)
+        if self.waiter is None:
+            self._outbox_size += self._session.engine.options.outbox_weight(packet)
 
     def _wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():

@@ -211,7 +211,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._out.append(frames.frame_header(opcode, len(payload)))
         self._out.append(payload)
         if self._write_paused:
-            self._out_size += len(payload)
+            self._out_size += self.engine.options.outbox_weight(payload)
 
     def _take(self, messages: list[frames.Message] | deque[frames.Message]) -> None:
         """Hand messages to the session until it asks for a pause; keep the rest."""
