@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Rule: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+MakeList: TypeAlias = Callable[[UserId, Query], Awaitable[bytes]]
 
 NAMESPACE: Final = "/"
 PONG: Final = "Hello World!"
@@ -212,15 +213,12 @@ class Gateway:
             event.ack({"chatId": outcome, "received": True})
         socket.session.release()
 
-    async def _list(
-        self,
-        make: Callable[[UserId, Query], Awaitable[bytes]],
-        socket: Socket,
-        event: Event,
-    ) -> None:
+    def _list(self, make: MakeList, socket: Socket, event: Event) -> Coroutine[Any, Any, None]:
         # One at a time: a client isn't read on before its list is on its way.
-        session = socket.session
-        session.hold(self._max_in_flight)
+        socket.session.hold(self._max_in_flight)
+        return self._answer_list(make, socket, event)
+
+    async def _answer_list(self, make: MakeList, socket: Socket, event: Event) -> None:
         try:
             query = _data(event, _query, "{before, after, limit}") if len(event) else None
             await self._service.settled()  # so that the list shows what its client did before
@@ -234,7 +232,7 @@ class Gateway:
             logger.exception("the event %r failed", event.name)
             self._fail(socket, event, internal())
         finally:
-            session.release(self._max_in_flight)
+            socket.session.release(self._max_in_flight)
 
     def _unknown(self, socket: Socket, event: Event) -> None:
         names = ", ".join(f"'{name}'" for name in self._rules())

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from parley.chat.replies import internal, overloaded, store_unavailable
 from parley.errors import ChatError, StoreUnavailable
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+Done: TypeAlias = Callable[[Result | ChatError], None]
 
 
 class Batcher(Generic[Item, Result]):
@@ -41,7 +44,7 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: list[tuple[Item, Callable[[Result | ChatError], None]]] = []
+        self._waiting: list[tuple[Item, Done[Result]]] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._submitted = 0
@@ -53,7 +56,7 @@ class Batcher(Generic[Item, Result]):
         """How many items wait, besides those under way."""
         return len(self._waiting)
 
-    def submit(self, item: Item, done: Callable[[Result | ChatError], None]) -> None:
+    def submit(self, item: Item, done: Done[Result]) -> None:
         """Put an item into the next batch; ``done`` is called exactly once, in order.
 
         With a result, or with the error for the client.  It is called before
@@ -112,13 +115,19 @@ class Batcher(Generic[Item, Result]):
                 logger.exception("a batch of %d failed", len(batch))
                 results = [internal()] * len(batch)
             with self._around:
-                for (_, done), result in zip(batch, results, strict=True):
-                    try:
-                        done(result)
-                    except Exception:
-                        logger.exception("a callback failed")
+                _tell(batch, results)
             self._done += len(batch)
             if self._batch_done is not None:
                 self._batch_done.set_result(None)
                 self._batch_done = None
         self._task = None
+
+
+def _tell(
+    batch: Sequence[tuple[Item, Done[Result]]], results: Sequence[Result | ChatError]
+) -> None:
+    for (_, done), result in zip(batch, results, strict=True):
+        try:
+            done(result)
+        except Exception:
+            logger.exception("a callback failed")

@@ -156,21 +156,27 @@ class Delivery:
         try:
             await asyncio.sleep(GAP_WAIT)
             while inbox.missing and inbox.users:
+                filled = False
                 try:
                     async with self._fill_gate:
-                        await self._fill_page(inbox)
+                        filled = await self._fill_page(inbox)
                 except StoreUnavailable as exc:
                     logger.warning("can't fill a gap while the store is away: %s", exc)
+                except Exception:
+                    logger.exception("filling a gap failed")
+                if not filled:
                     await asyncio.sleep(RETRY_WAIT)
         finally:
             inbox.filling = False
 
-    async def _fill_page(self, inbox: Inbox) -> None:
+    async def _fill_page(self, inbox: Inbox) -> bool:
+        """Push a page of what is missing; False if the store has nothing of it yet.
+
+        Then a later push was heard of before an earlier one was committed.
+        """
         assert inbox.position is not None
         entries = await self._store.entries(inbox.owner, inbox.position, _FILL_PAGE)
         self.gaps_filled += 1
         for entry in entries:
             self._push(inbox, inbox.offer(entry.seq, self._encode(entry.chat)))
-        if not entries and inbox.missing:
-            # The one that is missing has not been committed yet, though a later one was heard of.
-            await asyncio.sleep(RETRY_WAIT)
+        return bool(entries)

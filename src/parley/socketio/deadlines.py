@@ -32,8 +32,8 @@ class Deadline:
 class Deadlines:
     """Runs callbacks at their deadlines.
 
-    A deadline is met up to ``resolution`` seconds early, never late unless the
-    loop is.  If the whole process was stopped for a while (suspended, paged
+    A deadline is met within ``resolution`` seconds of its time, mostly before
+    it, unless the loop is late.  If the whole process was stopped for a while (suspended, paged
     out), the loop gets to read what arrived meanwhile before deadlines that
     passed during the stop are acted on: a client that did answer in time is
     not punished for our absence.

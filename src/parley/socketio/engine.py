@@ -392,7 +392,10 @@ class Batch:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for transport in dirty:
-            transport.flush()
+            try:
+                transport.flush()
+            except Exception:
+                logger.exception("writing to a connection failed")
 
 
 class Engine:
@@ -451,11 +454,8 @@ class Engine:
     def allows(self, origin: str, host: str) -> bool:
         """True if pages of ``origin`` may connect to us, called ``host`` by them."""
         origins = self.options.origins
-        return (
-            "*" in origins
-            or origin in origins
-            or origin.partition("://")[2].lower() == host.lower()
-        )
+        own = origin.partition("://")[2].lower()
+        return "*" in origins or origin in origins or (own != "" and own == host.lower())
 
     def forget(self, session: Session, reason: CloseReason) -> None:
         """Drop a session that has closed."""
@@ -472,11 +472,15 @@ class Engine:
         self.deadlines.arm(deadline, self.options.close_timeout)
 
     def lingering(self, sid: str) -> Transport | None:
-        """The transport kept by :meth:`linger`, once."""
-        transport, deadline = self._lingering.pop(sid, (None, None))
+        """The transport kept by :meth:`linger`."""
+        transport, _ = self._lingering.get(sid, (None, None))
+        return transport
+
+    def stop_lingering(self, sid: str) -> None:
+        """The client has them all."""
+        _, deadline = self._lingering.pop(sid, (None, None))
         if deadline is not None:
             self.deadlines.cancel(deadline)
-        return transport
 
     async def drain(self, grace: float) -> None:
         """Open no more sessions, answer what was read, and close every session.

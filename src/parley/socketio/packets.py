@@ -46,6 +46,10 @@ class Packet(msgspec.Struct, frozen=True):
     """How many binary packets follow that belong to this one."""
 
 
+_ODD_MAX_BYTES: Final = 200_000
+_ODD_MAX_LENGTH: Final = 64
+"""What is decoded the slow way must be small: it holds up everyone else."""
+
 _TYPES = tuple(PacketType)
 _HEADER = re.compile(rb"([0-6])(?:(\d{1,4})-)?(?:(/[^,]*)(?:,|\Z))?(\d{1,16})?")
 _BINARY = (PacketType.BINARY_EVENT, PacketType.BINARY_ACK)
@@ -163,11 +167,13 @@ def _decode_odd_array(json: bytes) -> list[msgspec.Raw]:
     msgspec takes no such array.  The element that has it stays undecodable, so
     that only whoever wants that one fails.
     """
+    if len(json) > _ODD_MAX_BYTES:
+        raise PacketError("half a surrogate pair in a large packet")
     try:
         values = standard_json.loads(json, parse_constant=_refuse)
     except (ValueError, RecursionError) as exc:
         raise PacketError("the payload must be a JSON array") from exc
-    if not isinstance(values, list):
+    if not isinstance(values, list) or len(values) > _ODD_MAX_LENGTH:
         raise PacketError("the payload must be a JSON array")
     return [msgspec.Raw(standard_json.dumps(value).encode()) for value in values]
 

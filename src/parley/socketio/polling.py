@@ -95,8 +95,8 @@ class PollingTransport:
         self._resumed.set()
         if reason in _CLIENT_AT_FAULT:
             self._outbox.append(engine.CLOSE)
-        elif reason is CloseReason.FORCED and self._outbox and self.waiter is None:
-            self._session.engine.linger(self._session)  # its next poll still gets these
+        elif reason is CloseReason.FORCED and self._outbox:
+            self._session.engine.linger(self._session)  # its next polls still get these
         self._wake()
 
     # -- for the endpoint
@@ -213,9 +213,9 @@ class PollingEndpoint:
         query, headers = request.query_params, request.headers
         problem = self._engine.check(query, headers)
         if problem is engine.UNKNOWN_SESSION and request.method == "GET":
-            last = self._engine.lingering(query["sid"])
-            if isinstance(last, PollingTransport):
-                return Response(last.take(), media_type=_TEXT)
+            last_words = self._last_words(query["sid"])
+            if last_words is not None:
+                return last_words
         if problem is not None:
             return _refused(problem)
         if query["transport"] != PollingTransport.name:
@@ -232,6 +232,18 @@ class PollingEndpoint:
         if request.method == "POST":
             return await self._post(request, session, session.transport)
         return _refused(engine.BAD_METHOD)
+
+    def _last_words(self, sid: str) -> Response | None:
+        """What a session that the server closed still had for its client."""
+        transport = self._engine.lingering(sid)
+        if not isinstance(transport, PollingTransport):
+            return None
+        response = None
+        if not transport.drained():
+            response = Response(transport.take(), media_type=_TEXT)
+        if transport.drained():
+            self._engine.stop_lingering(sid)
+        return response
 
     def _open(self, request: Request) -> Response:
         if request.method != "GET":

@@ -173,8 +173,9 @@ class Socket:
             raise RuntimeError("too many acknowledgements are being waited for")
         else:
             self._last_ack += 1
-            self.send_values(PacketType.EVENT, self._last_ack, (event, *args))
-            self._await_ack(self._last_ack, ack, timeout)
+            ack_id = self._last_ack
+            self.send_values(PacketType.EVENT, ack_id, (event, *args))
+            self._await_ack(ack_id, ack, timeout)
 
     def send(self, packet: bytes) -> None:
         """Send an encoded text packet (see :func:`encode_event`)."""
@@ -228,6 +229,9 @@ class Socket:
             _call_back(callback, values)
 
     def _await_ack(self, ack_id: int, callback: AckCallback, timeout: float) -> None:
+        if self.state is SocketState.DISCONNECTED:  # sending it was too much for the client
+            _call_back(callback, AckTimeout("the client has gone"))
+            return
         if self._acks is None:
             self._acks = {}
         deadline = Deadline(lambda: self._ack_timed_out(ack_id))
