@@ -42,6 +42,7 @@ _encode = msgspec.json.Encoder().encode
 _draft: Final = msgspec.json.Decoder(Draft)
 _received_mark: Final = msgspec.json.Decoder(ReceivedMark)
 _query: Final = msgspec.json.Decoder(Query | None)
+_message_prefix: Final = encode_event(NAMESPACE, b'["message",')
 _pong: Final = encode_event(NAMESPACE, _encode(["pong", PONG]))
 
 
@@ -68,7 +69,7 @@ class Device(msgspec.Struct):
 
 def encode_message(chat: Chat) -> bytes:
     """The packet that tells a device of a chat; the same one for every device and node."""
-    return encode_event(NAMESPACE, b'["message",%s]' % _encode(chat))
+    return b"%s%s]" % (_message_prefix, _encode(chat))
 
 
 class Gateway:

@@ -95,7 +95,6 @@ def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,  # a lane gives it to one thread after the other
     )
-    db.execute("PRAGMA foreign_keys = ON")
     return db
 
 

@@ -19,7 +19,7 @@ CREATE TABLE inbox (
     owner   TEXT    NOT NULL,
     seq     INTEGER NOT NULL,
     kind    INTEGER NOT NULL, -- parley.model.EntryKind
-    chat_id TEXT    NOT NULL REFERENCES chats (id),
+    chat_id TEXT    NOT NULL, -- no foreign key: rows are made from chats, in one transaction
     PRIMARY KEY (owner, seq)
 ) STRICT, WITHOUT ROWID;
 
