@@ -88,14 +88,13 @@ _decode_entries = msgspec.json.Decoder(
 
 def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """Open an existing file; nothing is known about its content yet."""
-    db = sqlite3.connect(
+    return sqlite3.connect(
         f"{path.as_uri()}?mode=rw",  # never creates a second database when the first was moved
         uri=True,
         timeout=busy_timeout,
         isolation_level=None,
         check_same_thread=False,  # a lane gives it to one thread after the other
     )
-    return db
 
 
 def connect_writer(path: Path, busy_timeout: float) -> sqlite3.Connection:
