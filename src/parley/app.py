@@ -42,6 +42,7 @@ from parley.web import health
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/socket.io/"
+_LOOK: Final = 0.1
 _KEEP_ALIVE: Final = 75
 """Seconds; longer than load balancers keep their side, so that they are the ones to close."""
 
@@ -85,7 +86,11 @@ class Parley:
 
     async def close(self) -> None:
         """Store what was accepted and release everything.  Call after :meth:`drain`."""
-        await self._service.close()
+        try:
+            async with asyncio.timeout(self._grace):
+                await self._service.close()
+        except TimeoutError:
+            logger.warning("the store did not answer in time: what waited for it is given up")
         await self._delivery.shut_down()
         self.server.engine.deadlines.close()
         await self._bus.close()
@@ -130,12 +135,12 @@ async def _open_store(settings: Settings) -> AsyncIterator[Store]:
             "use DATABASE_TYPE=sqlite."
         )
     path = Path(settings.database_db)
-    store = await SqliteStore.open(path)  # first: it says best what is wrong with a path
-    try:
-        with lockfile.serving(path):
+    with lockfile.serving(path):  # before anything in it is upgraded
+        store = await SqliteStore.open(path)
+        try:
             yield store
-    finally:
-        await store.close()
+        finally:
+            await store.close()
 
 
 class _Server(uvicorn.Server):
@@ -160,7 +165,10 @@ class _Server(uvicorn.Server):
         logger.info("stopping: no new connections; finishing what was accepted")
         for server in self.servers:
             server.close()
-        await self._parley.drain()
+        drain = asyncio.ensure_future(self._parley.drain())
+        while not drain.done() and not self.force_exit:  # Ctrl+C again: at once
+            await asyncio.wait((drain,), timeout=_LOOK)
+        drain.cancel()
         await super().shutdown(sockets)
         logger.info("stopped")
 

@@ -1,9 +1,10 @@
 """The two ways in which something can go wrong for a client.
 
-An error *reply* tells the client that one of its requests failed; the
-connection lives on.  A *disconnect* ends the connection.  They are different
-types so that neither can be taken for the other, and what a client may do
-about them is data, not prose.
+An error *reply*, :class:`ChatError`, tells the client that one of its requests
+failed; the connection lives on.  A *disconnect* ends the connection, with a
+:class:`parley.socketio.engine.CloseReason`.  They are different types so that
+neither can be taken for the other, and what a client may do about them is
+data, not prose.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ To add an event, add a line to ``Gateway._rules`` and the method it names.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,7 +26,14 @@ from parley.model import Chat, ChatId, UserId
 from parley.socketio.deadlines import Deadline
 from parley.socketio.engine import CloseReason
 from parley.socketio.packets import PacketError
-from parley.socketio.server import ConnectRefused, Event, Server, Socket, encode_event
+from parley.socketio.server import (
+    ConnectRefused,
+    ConnectUnavailable,
+    Event,
+    Server,
+    Socket,
+    encode_event,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +43,7 @@ MakeList: TypeAlias = Callable[[UserId, Query], Awaitable[bytes]]
 
 NAMESPACE: Final = "/"
 PONG: Final = "Hello World!"
-_MAX_SLEEP: Final = 86_400.0
+_MAX_SLEEP: Final = 3_600.0
 """Seconds after which a token's expiry is looked at again; the wall clock may have been set."""
 
 _encode = msgspec.json.Encoder().encode
@@ -65,6 +73,10 @@ class Device(msgspec.Struct):
     inbox: Inbox
     push: Callable[[bytes], None]
     expiry: Deadline | None = None
+    listing: asyncio.Task[None] | None = None
+    """The list that is being made for it."""
+    submitted: int = 0
+    """How far the service must have come to have done what this client asked for."""
 
 
 def encode_message(chat: Chat) -> bytes:
@@ -128,16 +140,14 @@ class Gateway:
         try:
             inbox = await self._delivery.open(identity.user)
         except ChatError as exc:
-            raise self._refused(exc) from None
+            self.errors[exc.code] += 1
+            raise ConnectUnavailable from exc
         socket.data = Device(identity, inbox, socket.send)
 
     def _refused(self, error: ChatError) -> ConnectRefused:
         self.errors[error.code] += 1
         logger.debug("refused a connection: %s", error.code)
-        data: dict[str, object] = {"code": error.code}
-        if error.retryable:
-            data["retryable"] = True
-        return ConnectRefused(error.message, data)
+        return ConnectRefused(error.message, {"code": error.code})
 
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         device: Device = socket.data
@@ -153,6 +163,8 @@ class Gateway:
             return
         if device.expiry is not None:
             self._deadlines.cancel(device.expiry)
+        if device.listing is not None:
+            device.listing.cancel()
         self._delivery.detach(device.inbox, device.push)
         self._delivery.close(device.inbox)
         logger.debug("user %s disconnected: %s", device.identity.user, reason)
@@ -182,12 +194,13 @@ class Gateway:
 
     def _send_message(self, socket: Socket, event: Event) -> None:
         draft = _data(event, _draft, "{receiver, message}")
-        session = socket.session
-        session.hold()
+        device: Device = socket.data
+        socket.session.hold()
         try:
-            self._service.send(_user(socket), draft, partial(self._sent, socket, event))
+            done = partial(self._sent, socket, event)
+            device.submitted = self._service.send(device.identity.user, draft, done)
         except BaseException:
-            session.release()
+            socket.session.release()
             raise
 
     def _sent(self, socket: Socket, event: Event, outcome: Chat | ChatError) -> None:
@@ -199,12 +212,13 @@ class Gateway:
 
     def _receive_message(self, socket: Socket, event: Event) -> None:
         mark = _data(event, _received_mark, "{chatId}")
-        session = socket.session
-        session.hold()
+        device: Device = socket.data
+        socket.session.hold()
         try:
-            self._service.receive(_user(socket), mark, partial(self._marked, socket, event))
+            done = partial(self._marked, socket, event)
+            device.submitted = self._service.receive(device.identity.user, mark, done)
         except BaseException:
-            session.release()
+            socket.session.release()
             raise
 
     def _marked(self, socket: Socket, event: Event, outcome: ChatId | ChatError) -> None:
@@ -220,10 +234,13 @@ class Gateway:
         return self._answer_list(make, socket, event)
 
     async def _answer_list(self, make: MakeList, socket: Socket, event: Event) -> None:
+        device: Device = socket.data
+        device.listing = asyncio.current_task()
         try:
             query = _data(event, _query, "{before, after, limit}") if len(event) else None
-            await self._service.settled()  # so that the list shows what its client did before
-            chats = await make(_user(socket), query or Query())
+            # The list shows what its client did before.
+            await self._service.settled(device.submitted)
+            chats = await make(device.identity.user, query or Query())
             socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), chats)))
             if event.wants_ack:
                 event.ack_json(b"[%s]" % chats)
@@ -233,6 +250,7 @@ class Gateway:
             logger.exception("the event %r failed", event.name)
             self._fail(socket, event, internal())
         finally:
+            device.listing = None
             socket.session.release(self._max_in_flight)
 
     def _unknown(self, socket: Socket, event: Event) -> None:
@@ -295,4 +313,4 @@ def _data(event: Event, decoder: msgspec.json.Decoder[T], shape: str) -> T:
     except msgspec.ValidationError as exc:
         raise bad_request(f"{needed}: {exc}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_request(f"{needed}, and the data is not valid JSON") from None
+        raise bad_request(f"{needed}, and the data is not valid JSON and Unicode") from None

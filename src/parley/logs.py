@@ -1,8 +1,8 @@
 """One pipeline for all log lines, Parley's own and those of its libraries.
 
-Parley's modules log with ``structlog.get_logger()``; a call below the
-configured level costs next to nothing.  Each line is an event in fixed words
-plus fields, never a sentence with values in it.
+The layers below ``app`` log with the standard library's ``logging``, as
+libraries do; ``app`` and ``cli`` with ``structlog``.  A call below the
+configured level costs next to nothing.
 """
 
 from __future__ import annotations

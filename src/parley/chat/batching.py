@@ -11,12 +11,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from parley.chat.replies import internal, overloaded, store_unavailable
 from parley.errors import ChatError, StoreUnavailable
 
 logger = logging.getLogger(__name__)
+
+_SLICE: Final = 250
+"""Callbacks called before others get their turn."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,8 +59,10 @@ class Batcher(Generic[Item, Result]):
         """How many items wait, besides those under way."""
         return len(self._waiting)
 
-    def submit(self, item: Item, done: Done[Result]) -> None:
+    def submit(self, item: Item, done: Done[Result]) -> int:
         """Put an item into the next batch; ``done`` is called exactly once, in order.
+
+        Returns how many items have been submitted so far, for :meth:`settled`.
 
         With a result, or with the error for the client.  It is called before
         this returns only if there is no room for the item.
@@ -71,6 +76,7 @@ class Batcher(Generic[Item, Result]):
             self._waiting.append((item, done))
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._work())
+        return self._submitted
 
     async def call(self, item: Item) -> Result:
         """As :meth:`submit`, for those who would rather wait.
@@ -85,9 +91,8 @@ class Batcher(Generic[Item, Result]):
             raise result
         return result
 
-    async def settled(self) -> None:
-        """Wait until the callbacks of everything submitted before have been called."""
-        mark = self._submitted
+    async def settled(self, mark: int) -> None:
+        """Wait until the callbacks of the first ``mark`` items have been called."""
         while self._done < mark:
             if self._batch_done is None:
                 self._batch_done = asyncio.get_running_loop().create_future()
@@ -109,13 +114,20 @@ class Batcher(Generic[Item, Result]):
                 if len(results) != len(batch):
                     raise RuntimeError(f"{len(results)} results for {len(batch)} items")
             except StoreUnavailable as exc:
-                logger.warning("the store did not answer: %s", exc)
+                # What waits would fare the same, each batch after another long wait.
+                batch += self._waiting
+                self._waiting.clear()
+                logger.warning("the store did not answer %d requests: %s", len(batch), exc)
                 results = [store_unavailable()] * len(batch)
             except Exception:
                 logger.exception("a batch of %d failed", len(batch))
                 results = [internal()] * len(batch)
-            with self._around:
-                _tell(batch, results)
+            for start in range(0, len(batch), _SLICE):
+                if start:
+                    await asyncio.sleep(0)
+                part = slice(start, start + _SLICE)
+                with self._around:
+                    _tell(batch[part], results[part])
             self._done += len(batch)
             if self._batch_done is not None:
                 self._batch_done.set_result(None)

@@ -77,7 +77,7 @@ class Delivery:
         inbox = self._inboxes.get(user)
         if inbox is None:
             inbox = self._inboxes[user] = Inbox(user)
-        inbox.users += 1
+        inbox.holders += 1
         try:
             while inbox.position is None:
                 opening = self._opening.get(user)
@@ -101,8 +101,8 @@ class Delivery:
 
     def close(self, inbox: Inbox) -> None:
         """Undo one :meth:`open`."""
-        inbox.users -= 1
-        if not inbox.users:
+        inbox.holders -= 1
+        if not inbox.holders:
             del self._inboxes[inbox.owner]
             self._bus.unsubscribe(inbox.owner)
 
@@ -155,7 +155,7 @@ class Delivery:
         """Push what did not arrive, from the store."""
         try:
             await asyncio.sleep(GAP_WAIT)
-            while inbox.missing and inbox.users:
+            while inbox.missing and inbox.holders:
                 filled = False
                 try:
                     async with self._fill_gate:

@@ -20,7 +20,7 @@ MAX_HELD: Final = 256
 class Inbox:
     """Where one user's pushes stand; all of the user's devices here share it."""
 
-    __slots__ = ("_heard", "_held", "devices", "filling", "owner", "position", "users")
+    __slots__ = ("_heard", "_held", "devices", "filling", "holders", "owner", "position")
 
     def __init__(self, owner: UserId) -> None:
         self.owner = owner
@@ -28,7 +28,7 @@ class Inbox:
         """The last ``seq`` that was pushed; None until it is known where to begin."""
         self.devices: list[Callable[[bytes], None]] = []
         """Those that get what is pushed."""
-        self.users = 0
+        self.holders = 0
         """How many connections, connected or about to be, need this."""
         self.filling = False
         """What is missing is being read."""

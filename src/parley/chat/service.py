@@ -97,8 +97,8 @@ class ChatService:
         """Requests that wait to be stored, besides those under way."""
         return len(self._batcher)
 
-    def send(self, sender: UserId, draft: Draft, done: Callable[[Chat | ChatError], None]) -> None:
-        """Store a chat and pass it on to its receiver.
+    def send(self, sender: UserId, draft: Draft, done: Callable[[Chat | ChatError], None]) -> int:
+        """Store a chat and pass it on to its receiver; returns a mark for :meth:`settled`.
 
         ``done`` gets the stored chat after it is durable, and before the next
         send of the same sender; or the error.
@@ -115,24 +115,26 @@ class ChatService:
             now,
             draft.id is not None,
         )
-        self._batcher.submit(new, lambda outcome: done(self._sent(outcome)))
+        return self._batcher.submit(new, lambda outcome: done(self._sent(outcome)))
 
     def receive(
         self, user: UserId, mark: ReceivedMark, done: Callable[[ChatId | ChatError], None]
-    ) -> None:
+    ) -> int:
         """Mark a chat received; only its receiver may, and may do so again.
+
+        Returns a mark for :meth:`settled`.
 
         Raises:
             ChatError: BAD_REQUEST, and ``done`` is not called.
         """
         chat_id = ChatId(_uuid(mark.chatId, "chatId", "the UUID of a chat"))
-        self._batcher.submit(
+        return self._batcher.submit(
             Receipt(user, chat_id), lambda outcome: done(self._received(chat_id, outcome))
         )
 
-    async def settled(self) -> None:
-        """Wait until all that was asked for before has been stored, or has failed."""
-        await self._batcher.settled()
+    async def settled(self, mark: int) -> None:
+        """Wait until what returned ``mark``, and all before it, has been stored or has failed."""
+        await self._batcher.settled(mark)
 
     async def close(self) -> None:
         """Store what was accepted, then refuse more."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import enum
 import logging
 import secrets
@@ -39,6 +40,10 @@ PROBE_PONG: Final = b"3probe"
 
 _MESSAGE_BYTE: Final = MESSAGE[0]
 _SEPARATOR: Final = b"\x1e"
+MAX_PACKETS: Final = 10_000
+"""Of one polling payload."""
+LAST_FETCH: Final = 1.0
+"""Seconds that a polling client has, when the server stops, to fetch its last answers."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +132,10 @@ def decode_payload(body: bytes) -> list[tuple[bool, bytes]]:
     """The packets of a polling payload, in order, as ``(is_binary, content)``.
 
     Raises:
-        PayloadError: not UTF-8, an empty packet, or bad base64.
+        PayloadError: not UTF-8, an empty packet, too many, or bad base64.
     """
+    if body.count(_SEPARATOR) >= MAX_PACKETS:
+        raise PayloadError("too many packets")
     try:
         if not body.isascii():
             body.decode()
@@ -218,6 +225,7 @@ class Session:
         "_awaiting_pong",
         "_heartbeat",
         "_in_flight",
+        "_resumed",
         "_unsent",
         "engine",
         "handler",
@@ -244,6 +252,7 @@ class Session:
         self._in_flight = 0
         self._awaiting_pong = False
         self._unsent = 0
+        self._resumed: asyncio.Future[None] | None = None
         self._heartbeat = Deadline(self._beat)
         engine.deadlines.arm(self._heartbeat, engine.options.ping_interval)
 
@@ -266,6 +275,7 @@ class Session:
         self.state = State.CLOSED
         self.engine.forget(self, reason)
         self.engine.deadlines.cancel(self._heartbeat)
+        self._wake()
         self.handler.on_close(reason)
         if self.probe is not None:
             self.probe.close(reason)
@@ -326,9 +336,27 @@ class Session:
         if self.state is State.DRAINING:
             self._close_if_drained()
 
+    def close_unless_busy(self) -> None:
+        """Close, unless something that was read has yet to be answered."""
+        if self._in_flight == 0:
+            self.close(CloseReason.SHUTDOWN)
+
+    async def resumed(self) -> None:
+        """Wait until the client may be read again, or the session has closed."""
+        while self.paused and self.state is not State.CLOSED:
+            if self._resumed is None:
+                self._resumed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._resumed)
+
+    def _wake(self) -> None:
+        if self._resumed is not None:
+            self._resumed.set_result(None)
+            self._resumed = None
+
     def _resume(self) -> None:
         if self.paused and self._in_flight < self.engine.options.max_in_flight:
             self.paused = False
+            self._wake()
             if self.state is not State.CLOSED:
                 self.transport.resume()
         if self.state is State.DRAINING:
@@ -492,10 +520,17 @@ class Engine:
         with self.batch:
             for session in list(self.sessions.values()):
                 session.drain()
-        try:
-            if self.sessions:
-                await asyncio.wait_for(self._empty.wait(), grace)
-        except TimeoutError:
+        await self._until_empty(min(grace, LAST_FETCH))
+        for session in list(self.sessions.values()):
+            session.close_unless_busy()
+        await self._until_empty(grace - min(grace, LAST_FETCH))
+        if self.sessions:
             logger.warning("%d sessions did not end in time; cutting them off", len(self.sessions))
-            for session in list(self.sessions.values()):
-                session.close(CloseReason.SHUTDOWN)
+        for session in list(self.sessions.values()):
+            session.close(CloseReason.SHUTDOWN)
+
+    async def _until_empty(self, seconds: float) -> None:
+        assert self._empty is not None
+        if self.sessions:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)

@@ -28,6 +28,16 @@ class Request(msgspec.Struct, frozen=True):
 class BadHandshake(ValueError):
     """The request isn't a valid WebSocket handshake; the text may be shown to the client."""
 
+    status = HTTPStatus.BAD_REQUEST
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class BadVersion(BadHandshake):
+    """Another version of the protocol is asked for (section 4.4)."""
+
+    status = HTTPStatus.UPGRADE_REQUIRED
+    headers = (("Sec-WebSocket-Version", "13"),)
+
 
 def parse_request(head: bytes) -> Request:
     """Read the head of a request that an HTTP parser has found well-formed.
@@ -66,7 +76,7 @@ def accept(request: Request) -> bytes:
     if "upgrade" not in [token.strip() for token in tokens]:
         raise BadHandshake("the Connection header must name 'Upgrade'")
     if headers.get("sec-websocket-version") != "13":
-        raise BadHandshake("Sec-WebSocket-Version must be 13")
+        raise BadVersion("Sec-WebSocket-Version must be 13")
     key = headers.get("sec-websocket-key", "")
     try:
         valid = len(base64.b64decode(key, validate=True)) == _KEY_BYTES

@@ -10,8 +10,8 @@ from __future__ import annotations
 import enum
 import json as standard_json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -46,8 +46,9 @@ class Packet(msgspec.Struct, frozen=True):
     """How many binary packets follow that belong to this one."""
 
 
+MAX_VALUES: Final = 256
+"""Of one event (its name among them) or acknowledgement."""
 _ODD_MAX_BYTES: Final = 200_000
-_ODD_MAX_LENGTH: Final = 64
 """What is decoded the slow way must be small: it holds up everyone else."""
 
 _TYPES = tuple(PacketType)
@@ -56,7 +57,9 @@ _BINARY = (PacketType.BINARY_EVENT, PacketType.BINARY_ACK)
 
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
-_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_array: Callable[[bytes], list[msgspec.Raw]] = msgspec.json.Decoder(
+    Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MAX_VALUES)]
+).decode
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -124,7 +127,7 @@ def decode_array(json: bytes) -> list[msgspec.Raw]:
     """The elements of a JSON array, each undecoded.
 
     Raises:
-        PacketError: it isn't a JSON array.
+        PacketError: it isn't a JSON array, or has more than :data:`MAX_VALUES` elements.
     """
     try:
         return _decode_array(json)
@@ -173,7 +176,7 @@ def _decode_odd_array(json: bytes) -> list[msgspec.Raw]:
         values = standard_json.loads(json, parse_constant=_refuse)
     except (ValueError, RecursionError) as exc:
         raise PacketError("the payload must be a JSON array") from exc
-    if not isinstance(values, list) or len(values) > _ODD_MAX_LENGTH:
+    if not isinstance(values, list) or len(values) > MAX_VALUES:
         raise PacketError("the payload must be a JSON array")
     return [msgspec.Raw(standard_json.dumps(value).encode()) for value in values]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import deque
 from http import HTTPStatus
 from typing import Final
 
@@ -38,7 +39,6 @@ class PollingTransport:
     __slots__ = (
         "_outbox",
         "_outbox_size",
-        "_resumed",
         "_session",
         "ended",
         "posting",
@@ -52,8 +52,6 @@ class PollingTransport:
         self._session: Session
         self._outbox: list[bytes] = []
         self._outbox_size = 0
-        self._resumed = asyncio.Event()
-        self._resumed.set()
         self.waiter: asyncio.Future[None] | None = None
         """Present while a GET is being held."""
         self.posting = False
@@ -79,10 +77,10 @@ class PollingTransport:
             self._wake()
 
     def pause(self) -> None:
-        self._resumed.clear()
+        """Nothing to do: a POST under way looks for itself."""
 
     def resume(self) -> None:
-        self._resumed.set()
+        """Nothing to do, likewise."""
 
     def drained(self) -> bool:
         return not self.posting and not self._outbox
@@ -92,7 +90,6 @@ class PollingTransport:
 
     def close(self, reason: CloseReason) -> None:
         self.ended = reason
-        self._resumed.set()
         if reason in _CLIENT_AT_FAULT:
             self._outbox.append(engine.CLOSE)
         elif reason is CloseReason.FORCED and self._outbox:
@@ -128,33 +125,37 @@ class PollingTransport:
         return engine.encode_payload(packets or [engine.NOOP])
 
     async def post(self, packets: list[tuple[bool, bytes]]) -> None:
-        """Hand packets to the session, as fast as it takes them."""
-        while self.ended is None:
-            if self._session.paused:
-                await self._resumed.wait()
-            packets = self._hand_over(packets)
-            if not packets:
+        """Hand packets to the session, as fast as it takes them.
+
+        Also if the client has changed over to a WebSocket meanwhile.
+        """
+        session = self._session
+        waiting = deque(packets)
+        while session.state is not State.CLOSED:
+            await session.resumed()
+            if not self._hand_over(waiting):
                 return
             await asyncio.sleep(0)
+
+    def _hand_over(self, waiting: deque[tuple[bool, bytes]]) -> bool:
+        """Give the session what it takes in this turn; False if there is no more."""
+        session = self._session
+        with session.engine.batch:
+            for _ in range(_TURN):
+                if not waiting or session.paused:
+                    break
+                binary, content = waiting.popleft()
+                if binary:
+                    session.receive_binary(content)
+                else:
+                    session.receive_text(content)
+        return bool(waiting)
 
     def end_post(self) -> None:
         """The POST has been handed over, or given up."""
         self.posting = False
         if self._session.state is State.DRAINING:
             self._session.drain()
-
-    def _hand_over(self, packets: list[tuple[bool, bytes]]) -> list[tuple[bool, bytes]]:
-        """Give the session what it takes now, and return the rest."""
-        session = self._session
-        with session.engine.batch:
-            for taken, (binary, content) in enumerate(packets):
-                if session.paused or taken == _TURN:
-                    return packets[taken:]
-                if binary:
-                    session.receive_binary(content)
-                else:
-                    session.receive_text(content)
-        return []
 
     # -- for the WebSocket that takes over
 

@@ -50,6 +50,14 @@ class ConnectRefused(Exception):
         self.data = data
 
 
+class ConnectUnavailable(Exception):
+    """Raised by an authorize handler that can't tell at the moment.
+
+    The transport is closed, after which official clients try again by
+    themselves; after a CONNECT_ERROR they would not.
+    """
+
+
 class AckTimeout(Exception):
     """The client did not acknowledge in time, or its connection ended."""
 
@@ -221,8 +229,18 @@ class Socket:
             _call_back(callback, AckTimeout("the client has gone"))
         self.namespace.disconnected(self, reason)
 
+    def awaits(self, ack_id: int | None) -> bool:
+        """True if an acknowledgement of that id is being waited for.
+
+        Raises:
+            PacketError: it has no id.
+        """
+        if ack_id is None:
+            raise PacketError("an acknowledgement needs an id")
+        return self._acks is not None and ack_id in self._acks
+
     def acknowledged(self, ack_id: int, values: list[Any]) -> None:
-        """An acknowledgement came; unknown ones (late, or made up) are ignored."""
+        """An acknowledgement came that may be awaited."""
         callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
         if callback is not None and deadline is not None:
             self.session.engine.deadlines.cancel(deadline)
@@ -281,7 +299,8 @@ class Namespace:
         """``handler(socket, auth)`` decides whether a client may join; it may be async.
 
         ``auth`` is what the client sent along ({} if nothing).  It may raise
-        :class:`ConnectRefused`, and must not send anything.
+        :class:`ConnectRefused` or :class:`ConnectUnavailable`, and must not
+        send anything.
         """
         self._authorize = handler
         return handler
@@ -485,12 +504,13 @@ class Connection:
         socket = self._socket(packet.namespace)
         if socket is None:
             return
+        event = packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT)
+        if not event and not socket.awaits(packet.id):
+            return  # nobody asked: it came too late, or is made up
         raw = packets.decode_array(packet.json)
-        if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
+        if event:
             socket.namespace.dispatch(socket, raw, packet.id, attachments)
-        elif packet.id is None:
-            raise PacketError("an acknowledgement needs an id")
-        else:
+        elif packet.id is not None:
             socket.acknowledged(packet.id, packets.decode_values(raw, attachments or ()))
 
     def _socket(self, namespace: str) -> Socket | None:
@@ -528,11 +548,8 @@ class Connection:
         socket = self.sockets[packet.namespace] = Socket(self, namespace)
         try:
             running = namespace.authorization(socket, auth)
-        except ConnectRefused as exc:
+        except Exception as exc:
             self._not_authorized(socket, exc)
-        except Exception:
-            logger.exception("the authorize handler failed")
-            self._not_authorized(socket, ConnectRefused("Internal error"))
         else:
             if running is None:
                 self._join(socket, auth)
@@ -543,9 +560,6 @@ class Connection:
     def _authorized(self, socket: Socket, auth: dict[str, Any], done: asyncio.Future[None]) -> None:
         socket.task = None
         exc = None if done.cancelled() else done.exception()
-        if exc is not None and not isinstance(exc, ConnectRefused):
-            logger.error("the authorize handler failed", exc_info=exc)
-            exc = ConnectRefused("Internal error")
         if socket.state is SocketState.CONNECTING:
             with self.session.engine.batch:
                 if exc is not None:
@@ -564,10 +578,15 @@ class Connection:
         self.session.send(MESSAGE + packet)
         socket.namespace.connected(socket, auth)
 
-    def _not_authorized(self, socket: Socket, refused: ConnectRefused) -> None:
+    def _not_authorized(self, socket: Socket, exc: BaseException) -> None:
+        if not isinstance(exc, ConnectRefused):
+            if not isinstance(exc, ConnectUnavailable):
+                logger.error("the authorize handler failed", exc_info=exc)
+            self.session.close(CloseReason.FORCED)
+            return
         self.sockets.pop(socket.namespace.name, None)
         socket.left(CloseReason.SERVER_NAMESPACE)
-        self._refuse(socket.namespace.name, refused)
+        self._refuse(socket.namespace.name, exc)
 
     def _refuse(self, namespace: str, refused: ConnectRefused) -> None:
         self._refused += 1

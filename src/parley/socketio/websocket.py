@@ -272,7 +272,7 @@ class WebSocketTransport(asyncio.Protocol):
                 return
             answer = handshake.accept(request)
         except handshake.BadHandshake as exc:
-            self._refuse(HTTPStatus.BAD_REQUEST, Problem(3, str(exc)))
+            self._refuse(exc.status, Problem(3, str(exc)), exc.headers)
             return
         self._parser = FrameParser(engine.options.max_payload)
         self._transport.write(answer)
@@ -291,9 +291,11 @@ class WebSocketTransport(asyncio.Protocol):
             return BAD_REQUEST
         return problem
 
-    def _refuse(self, status: HTTPStatus, problem: Problem) -> None:
+    def _refuse(
+        self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self._phase = Phase.CLOSED
-        self._transport.write(handshake.refuse(status, msgspec.json.encode(problem)))
+        self._transport.write(handshake.refuse(status, msgspec.json.encode(problem), headers))
         self._transport.close()
 
     def _open(self, request: handshake.Request) -> None:
@@ -325,7 +327,7 @@ class WebSocketTransport(asyncio.Protocol):
         elif packet == PROBE_PING:
             polling.begin_upgrade()
             self.send_text(PROBE_PONG)
-        elif packet == UPGRADE and polling.upgrading and not polling.posting:
+        elif packet == UPGRADE and polling.upgrading:
             self._set_deadline(None)
             self._phase = Phase.OPEN
             session.upgrade(self)

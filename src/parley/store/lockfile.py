@@ -28,6 +28,7 @@ def serving(database: Path) -> Iterator[None]:
     Raises:
         StoreBroken: another server has it, or the lock can't be made.
     """
+    database = database.resolve()  # the same lock by whatever name it is called
     path = database.with_name(f"{database.name}.lock")
     try:
         file = path.open("w")

@@ -52,10 +52,11 @@ class Asker:
         self.runner = runner or Runner()
         self.batcher = Batcher(self.runner.run, max_batch=max_batch, max_waiting=max_waiting)
         self.outcomes: list[tuple[int, int | ErrorCode]] = []
+        self.mark = 0
 
     def submit(self, *items: int) -> None:
         for item in items:
-            self.batcher.submit(item, partial(self.done, item))
+            self.mark = self.batcher.submit(item, partial(self.done, item))
 
     def done(self, item: int, outcome: int | ChatError) -> None:
         self.outcomes.append((item, outcome.code if isinstance(outcome, ChatError) else outcome))
@@ -199,10 +200,10 @@ async def test_callbacks_of_a_batch_are_called_within_one_context() -> None:
 
 async def test_settled_when_all_that_was_submitted_before_is_done() -> None:
     asker = Asker()
-    await asyncio.wait_for(asker.batcher.settled(), PATIENCE)
+    await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
     asker.runner.free.clear()
     asker.submit(1, 2, 3, 4, 5)
-    waiting = [asyncio.create_task(asker.batcher.settled()) for _ in range(3)]
+    waiting = [asyncio.create_task(asker.batcher.settled(asker.mark)) for _ in range(3)]
     await settle()
     waiting.pop().cancel()
     asker.submit(6)
@@ -216,14 +217,25 @@ async def test_settled_though_a_batch_has_failed_and_items_were_refused() -> Non
     asker = Asker(max_batch=1, max_waiting=2)
     asker.runner.errors[1] = StoreUnavailable("on purpose")
     asker.submit(1, 2, 3, 4)
-    await asyncio.wait_for(asker.batcher.settled(), PATIENCE)
+    await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
     assert [item for item, _ in asker.outcomes] == [3, 4, 1, 2]
+
+
+async def test_while_the_store_is_away_nothing_waits_for_it_in_vain() -> None:
+    asker = Asker(max_batch=2)
+    asker.runner.errors[1] = StoreUnavailable("on purpose")
+    asker.submit(1, 2, 3, 4, 5)
+    await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
+    away = ErrorCode.STORE_UNAVAILABLE
+    assert asker.outcomes == [(item, away) for item in (1, 2, 3, 4, 5)]
+    assert asker.runner.batches == [[1, 2]]
+    assert await asyncio.wait_for(asker.batcher.call(6), PATIENCE) == 12
 
 
 async def test_settled_does_not_wait_for_what_is_submitted_later() -> None:
     asker = Asker(max_batch=1)
     asker.submit(1)
-    settled = asyncio.create_task(asker.batcher.settled())
+    settled = asyncio.create_task(asker.batcher.settled(asker.mark))
 
     def again(outcome: int | ChatError) -> None:
         if not settled.done():
@@ -319,7 +331,7 @@ def test_each_is_called_once_and_in_order(
             for _ in range(size):
                 number += 1
                 if fails:
-                    asker.runner.errors[number] = StoreUnavailable("on purpose")
+                    asker.runner.errors[number] = RuntimeError("on purpose")
                 asker.submit(number)
             await settle(pause)
         await asyncio.wait_for(asker.batcher.close(), PATIENCE)
@@ -338,6 +350,6 @@ def test_each_is_called_once_and_in_order(
         }
         for item, outcome in asker.outcomes:
             if item not in refused:
-                assert outcome == (ErrorCode.STORE_UNAVAILABLE if item in failed else 2 * item)
+                assert outcome == (ErrorCode.INTERNAL if item in failed else 2 * item)
 
     asyncio.run(play())

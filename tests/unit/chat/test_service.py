@@ -43,8 +43,8 @@ class Desk:
 
     def send(
         self, message: str, to: str = BOB, by: UserId = ALICE, chosen: str | None = None
-    ) -> None:
-        self.service.send(by, Draft(to, message, chosen), partial(self.done, message))
+    ) -> int:
+        return self.service.send(by, Draft(to, message, chosen), partial(self.done, message))
 
     def receive(self, chat_id: str, by: UserId = BOB) -> None:
         self.service.receive(by, ReceivedMark(chat_id), partial(self.done, chat_id))
@@ -326,7 +326,6 @@ async def test_close_stores_what_was_accepted_and_refuses_more(desk: Desk) -> No
 
 
 async def test_settled_when_all_that_was_asked_for_before_is_stored(desk: Desk) -> None:
-    for number in range(5):
-        desk.send(str(number))
-    await asyncio.wait_for(desk.service.settled(), PATIENCE)
+    marks = [desk.send(str(number)) for number in range(5)]
+    await asyncio.wait_for(desk.service.settled(marks[-1]), PATIENCE)
     assert await desk.inbox(BOB) == await desk.answered(5)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from parley.socketio import engine as engineio
 from parley.socketio.engine import (
+    MAX_PACKETS,
     CloseReason,
     Engine,
     Options,
@@ -57,6 +58,12 @@ def test_any_body_is_a_payload_or_a_payload_error(body: bytes) -> None:
 def test_bad_payload_is_refused(body: bytes) -> None:
     with pytest.raises(PayloadError):
         decode_payload(body)
+
+
+def test_a_payload_has_a_bounded_number_of_packets() -> None:
+    assert len(decode_payload(b"\x1e".join([b"6"] * MAX_PACKETS))) == MAX_PACKETS
+    with pytest.raises(PayloadError):
+        decode_payload(b"\x1e".join([b"6"] * (MAX_PACKETS + 1)))
 
 
 def test_payload_of_the_protocol() -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from parley.socketio.engine import CloseReason, Options
-from parley.socketio.server import ConnectRefused, Event, Server, Socket, SocketState
+from parley.socketio.server import (
+    ConnectRefused,
+    ConnectUnavailable,
+    Event,
+    Server,
+    Socket,
+    SocketState,
+)
 
 from . import HANDSHAKE, Peer, in_virtual_time, settle
 
@@ -201,8 +208,30 @@ REFUSED = ConnectRefused("not you", {"code": "token_invalid"})
 VERDICTS = [
     (REFUSED, {"message": "not you", "data": {"code": "token_invalid"}}),
     (ConnectRefused("no data"), {"message": "no data"}),
-    (RuntimeError("secret detail"), {"message": "Internal error"}),
 ]
+
+
+@pytest.mark.parametrize("error", [ConnectUnavailable(), RuntimeError("secret detail")])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_once: bool) -> None:
+    """A CONNECT_ERROR would keep official clients away for good."""
+    server = new_server()
+    told = Told(server)
+    if at_once:
+
+        def fail(socket: Socket, auth: dict[str, Any]) -> Awaitable[None] | None:
+            raise error
+
+        told.namespace.authorize(fail)
+    else:
+        Gate(told).verdict.set_exception(error)
+    peer = Peer(server)
+    peer.say("0")
+    await settle()
+    assert peer.heard() == []
+    assert peer.ended == [CloseReason.FORCED]
+    assert told.connected == []
+    assert told.reasons == [CloseReason.FORCED]
 
 
 @pytest.mark.parametrize(("error", "answer"), VERDICTS)

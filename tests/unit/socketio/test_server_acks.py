@@ -10,7 +10,7 @@ import pytest
 from parley.socketio.engine import CloseReason, Options
 from parley.socketio.server import AckTimeout, encode_event
 
-from . import Taken, in_virtual_time
+from . import Taken, in_virtual_time, settle
 
 # Events of the server
 
@@ -150,6 +150,18 @@ async def test_a_callback_may_ask_again_though_the_client_has_gone() -> None:
     taken.peer.session.close()
     assert taken.left == taken.peer.ended == [CloseReason.FORCED]
     assert len(taken.server.engine.deadlines) == 0
+
+
+async def test_an_answer_nobody_asked_for_is_not_even_read() -> None:
+    taken = Taken()
+    taken.peer.say("31{not an array")
+    await settle()
+    assert taken.peer.ended == []
+    answers = Answers()
+    taken.socket.emit("ask", ack=answers)
+    taken.peer.say("31{not an array")
+    await settle()
+    assert taken.peer.ended == [CloseReason.PARSE_ERROR]
 
 
 async def test_a_question_that_was_not_sent_is_not_waited_for() -> None:

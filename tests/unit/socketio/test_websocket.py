@@ -51,7 +51,7 @@ async def test_accepted() -> None:
         (TARGET + "&sid=nobody", {}, 400, 1),
         (TARGET, {"Origin": "https://evil.test"}, 403, 4),
         (TARGET, {"Sec-WebSocket-Key": "short"}, 400, 3),
-        (TARGET, {"Sec-WebSocket-Version": "8"}, 400, 3),
+        (TARGET, {"Sec-WebSocket-Version": "8"}, 426, 3),
         ("//[", {}, 400, 3),
     ],
 )
