@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_JSON_SPACE: Final = b" \t\r\n"
 _PLAIN_EVENT: Final = b"2["
 """How an event to the main namespace begins that wants no acknowledgement."""
 
@@ -505,6 +506,8 @@ class Connection:
         if socket is None:
             return
         event = packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT)
+        if not packet.json.lstrip(_JSON_SPACE).startswith(b"["):
+            raise PacketError("the payload must be a JSON array")
         if not event and not socket.awaits(packet.id):
             return  # nobody asked: it came too late, or is made up
         raw = packets.decode_array(packet.json)

@@ -154,12 +154,12 @@ async def test_a_callback_may_ask_again_though_the_client_has_gone() -> None:
 
 async def test_an_answer_nobody_asked_for_is_not_even_read() -> None:
     taken = Taken()
-    taken.peer.say("31{not an array")
+    taken.peer.say("31[not JSON")
     await settle()
     assert taken.peer.ended == []
     answers = Answers()
     taken.socket.emit("ask", ack=answers)
-    taken.peer.say("31{not an array")
+    taken.peer.say("31[not JSON")
     await settle()
     assert taken.peer.ended == [CloseReason.PARSE_ERROR]
 
