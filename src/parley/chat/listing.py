@@ -52,6 +52,7 @@ class Listing:
         self._max_chats = max_chats
         self._max_bytes = max_bytes
         self._gate = asyncio.Semaphore(_MAX_LISTS)
+        self._turns: dict[UserId, _Turn] = {}
 
     async def unreceived(self, user: UserId, query: Query) -> bytes:
         """A JSON array of chats that ``user`` hasn't marked received, the oldest first.
@@ -61,7 +62,7 @@ class Listing:
         Raises:
             ChatError: BAD_REQUEST, NOT_FOUND or STORE_UNAVAILABLE.
         """
-        async with self._gate:
+        async with self._turn(user):
             with _store_errors():
                 page = await self._page(user, query)
                 pages = [p async for p in self._walk(self._store.unreceived, user, page)]
@@ -76,7 +77,7 @@ class Listing:
         Raises:
             ChatError: BAD_REQUEST, NOT_FOUND or STORE_UNAVAILABLE.
         """
-        async with self._gate:
+        async with self._turn(user):
             with _store_errors():
                 page = await self._page(user, query)
                 backward = page.before is not None or not page.after
@@ -91,6 +92,19 @@ class Listing:
         return b"{" + b",".join(lists) + b"}"
 
     # -- within
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, user: UserId) -> AsyncIterator[None]:
+        """One list at a time for each user, so that nobody can take all the places."""
+        turn = self._turns.setdefault(user, _Turn())
+        turn.wanted += 1
+        try:
+            async with turn.lock, self._gate:
+                yield
+        finally:
+            turn.wanted -= 1
+            if not turn.wanted:
+                del self._turns[user]
 
     async def _walk(
         self, read: _Read, user: UserId, page: Page, *, backward: bool = False
@@ -133,6 +147,16 @@ class Listing:
         if seq is None:
             raise not_found()
         return seq
+
+
+class _Turn:
+    """Whose list is being made, and how many more that user wants."""
+
+    __slots__ = ("lock", "wanted")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted = 0
 
 
 @contextlib.contextmanager

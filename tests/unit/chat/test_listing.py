@@ -253,6 +253,21 @@ async def test_a_few_lists_at_a_time(reader: Reader, name: str) -> None:
     assert reader.store.calls[name] == 20
 
 
+async def test_one_user_cannot_take_all_places(reader: Reader) -> None:
+    reader.store.hold("unreceived")
+    greedy = [asyncio.create_task(reader.listing.unreceived(BOB, Query())) for _ in range(20)]
+    await until(lambda: reader.store.under_way["unreceived"])
+    await settle()
+    assert reader.store.under_way["unreceived"] == 1
+    other = asyncio.create_task(reader.listing.unreceived(user(1), Query()))
+    await until(lambda: reader.store.under_way["unreceived"] == 2)
+    greedy[1].cancel()  # who waits may go
+    reader.store.let_go("unreceived")
+    assert await asyncio.wait_for(other, PATIENCE) == b"[]"
+    await asyncio.wait_for(asyncio.gather(*greedy, return_exceptions=True), PATIENCE)
+    assert reader.store.calls["unreceived"] == 20
+
+
 async def test_others_get_their_turns_while_a_large_list_is_made(reader: Reader) -> None:
     await reader.gets(3000)
     turns = 0
