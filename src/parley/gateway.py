@@ -25,15 +25,15 @@ from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
 from parley.socketio.deadlines import Deadline
 from parley.socketio.engine import CloseReason
-from parley.socketio.packets import PacketError
-from parley.socketio.server import (
+from parley.socketio.namespaces import (
     ConnectRefused,
     ConnectUnavailable,
     Event,
-    Server,
     Socket,
     encode_event,
 )
+from parley.socketio.packets import PacketError
+from parley.socketio.server import Server
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,10 @@ class Device(msgspec.Struct):
 def encode_message(chat: Chat) -> bytes:
     """The packet that tells a device of a chat; the same one for every device and node."""
     return b"%s%s]" % (_message_prefix, _encode(chat))
+
+
+def _encode_receipt(chat_id: ChatId) -> bytes:
+    return _encode({"chatId": chat_id, "received": True})
 
 
 class Gateway:
@@ -194,39 +198,42 @@ class Gateway:
 
     def _send_message(self, socket: Socket, event: Event) -> None:
         draft = _data(event, _draft, "{receiver, message}")
-        device: Device = socket.data
-        socket.session.hold()
-        try:
-            done = partial(self._sent, socket, event)
-            device.submitted = self._service.send(device.identity.user, draft, done)
-        except BaseException:
-            socket.session.release()
-            raise
-
-    def _sent(self, socket: Socket, event: Event, outcome: Chat | ChatError) -> None:
-        if isinstance(outcome, ChatError):
-            self._fail(socket, event, outcome)
-        elif event.wants_ack:
-            event.ack_json(b"[%s]" % _encode(outcome))
-        socket.session.release()  # last: it may close a session that drains
+        request = partial(self._service.send, _user(socket), draft)
+        self._ask(socket, event, request, _encode)
 
     def _receive_message(self, socket: Socket, event: Event) -> None:
         mark = _data(event, _received_mark, "{chatId}")
-        device: Device = socket.data
+        request = partial(self._service.receive, _user(socket), mark)
+        self._ask(socket, event, request, _encode_receipt)
+
+    def _ask(
+        self,
+        socket: Socket,
+        event: Event,
+        request: Callable[[Callable[[T | ChatError], None]], int],
+        to_json: Callable[[T], bytes],
+    ) -> None:
+        """Have the service do something, and acknowledge its outcome as ``to_json`` puts it."""
         socket.session.hold()
         try:
-            done = partial(self._marked, socket, event)
-            device.submitted = self._service.receive(device.identity.user, mark, done)
+            done = partial(self._answer, socket, event, to_json)
+            socket.data.submitted = request(done)
         except BaseException:
             socket.session.release()
             raise
 
-    def _marked(self, socket: Socket, event: Event, outcome: ChatId | ChatError) -> None:
+    def _answer(
+        self,
+        socket: Socket,
+        event: Event,
+        to_json: Callable[[T], bytes],
+        outcome: T | ChatError,
+    ) -> None:
         if isinstance(outcome, ChatError):
             self._fail(socket, event, outcome)
         elif event.wants_ack:
-            event.ack({"chatId": outcome, "received": True})
-        socket.session.release()
+            event.ack_json(b"[%s]" % to_json(outcome))
+        socket.session.release()  # last: it may close a session that drains
 
     def _list(self, make: MakeList, socket: Socket, event: Event) -> Coroutine[Any, Any, None]:
         # One at a time: a client isn't read on before its list is on its way.

@@ -17,8 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from parley.socketio.engine import MESSAGE, CloseReason, Engine, Options, Session
+from parley.socketio.namespaces import Event, Socket
 from parley.socketio.polling import PollingEndpoint
-from parley.socketio.server import Event, Server, Socket
+from parley.socketio.server import Server
 from parley.socketio.websocket import websocket_protocol
 
 OPTIONS = Options(

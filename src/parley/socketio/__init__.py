@@ -11,6 +11,9 @@ bottom up:
     Engine.IO packets and sessions, whatever their transport.
 ``websocket``, ``polling``
     The two transports.
-``packets``, ``server``
-    Socket.IO packets; namespaces, sockets, events and acknowledgements.
+``packets``
+    Socket.IO packets and their attachments.
+``namespaces``, ``server``
+    What an application sees of it: namespaces, sockets, events and
+    acknowledgements; and the server with its connections.
 """

@@ -13,7 +13,8 @@ import msgspec
 from websockets.frames import Close, Frame, Opcode
 
 from parley.socketio.engine import CloseReason, Engine, Handshake, Options, Session, State
-from parley.socketio.server import Event, Namespace, Server, Socket
+from parley.socketio.namespaces import Event, Namespace, Socket
+from parley.socketio.server import Server
 from parley.socketio.websocket import websocket_protocol
 
 T = TypeVar("T")

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from parley.socketio.engine import CloseReason, Options
-from parley.socketio.server import (
+from parley.socketio.namespaces import (
     ConnectRefused,
     ConnectUnavailable,
     Event,
-    Server,
     Socket,
     SocketState,
 )
+from parley.socketio.server import Server
 
 from . import HANDSHAKE, Peer, in_virtual_time, settle
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parley.socketio.engine import CloseReason, Options
-from parley.socketio.server import AckTimeout, encode_event
+from parley.socketio.namespaces import AckTimeout, encode_event
 
 from . import Taken, in_virtual_time, settle
 

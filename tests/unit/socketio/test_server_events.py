@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from parley.socketio.engine import CloseReason, Options
+from parley.socketio.namespaces import Event, Socket
 from parley.socketio.packets import PacketError
-from parley.socketio.server import Event, Socket
 
 from . import Peer, Taken, in_virtual_time, settle
 

@@ -1,0 +1,406 @@
+"""What an application sees of Socket.IO: namespaces, their sockets, and events."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from parley.socketio import packets
+from parley.socketio.deadlines import Deadline
+from parley.socketio.engine import MESSAGE, CloseReason, Session
+from parley.socketio.packets import PacketError, PacketType
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ConnectRefused(Exception):
+    """Raised by an authorize handler: the client gets CONNECT_ERROR with this.
+
+    Official clients show it as ``connect_error``, with ``err.message`` and ``err.data``.
+    """
+
+    def __init__(self, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class ConnectUnavailable(Exception):
+    """Raised by an authorize handler that can't tell at the moment.
+
+    The transport is closed, after which official clients try again by
+    themselves; after a CONNECT_ERROR they would not.
+    """
+
+
+class AckTimeout(Exception):
+    """The client did not acknowledge in time, or its connection ended."""
+
+
+class Event:
+    """One event that a client emitted."""
+
+    __slots__ = ("_attachments", "_id", "_raw", "_socket", "name")
+
+    def __init__(
+        self,
+        socket: Socket,
+        name: str,
+        raw: list[msgspec.Raw],
+        ack_id: int | None,
+        attachments: list[bytes] | None,
+    ) -> None:
+        self.name = name
+        self._socket = socket
+        self._raw = raw
+        self._id = ack_id
+        self._attachments = attachments
+
+    def __len__(self) -> int:
+        """The number of arguments."""
+        return len(self._raw) - 1
+
+    @property
+    def wants_ack(self) -> bool:
+        """True until the acknowledgement that the client asked for is given."""
+        return self._id is not None
+
+    @property
+    def binary(self) -> bool:
+        """True if attachments came with it."""
+        return bool(self._attachments)
+
+    def args(self) -> list[Any]:
+        """The arguments as Python's own types; attachments are ``bytes``.
+
+        Raises:
+            PacketError: not valid JSON; the connection is closed if a handler lets it pass.
+        """
+        return packets.decode_values(self._raw[1:], self._attachments or ())
+
+    def decode(self, decoder: msgspec.json.Decoder[T], index: int = 0) -> T:
+        """One argument, decoded by a typed decoder straight from the wire.
+
+        Raises:
+            IndexError: there are fewer arguments.
+            msgspec.DecodeError, UnicodeDecodeError, RecursionError: as the decoder does.
+        """
+        return decoder.decode(self._raw[index + 1])
+
+    def ack(self, *values: object) -> None:
+        """Answer the acknowledgement, if one was asked for and not yet given."""
+        ack_id, self._id = self._id, None
+        if ack_id is not None:
+            self._socket.send_values(PacketType.ACK, ack_id, values)
+
+    def ack_json(self, array: bytes) -> None:
+        """As :meth:`ack`, with the JSON array of the values already encoded."""
+        ack_id, self._id = self._id, None
+        if ack_id is not None:
+            namespace = self._socket.namespace.name
+            self._socket.send(MESSAGE + packets.encode(PacketType.ACK, namespace, ack_id, array))
+
+
+class SocketState(enum.Enum):
+    CONNECTING = enum.auto()
+    CONNECTED = enum.auto()
+    DISCONNECTED = enum.auto()
+
+
+class Owner(Protocol):
+    """The connection that a socket is one of."""
+
+    @property
+    def session(self) -> Session:
+        """The Engine.IO session beneath."""
+
+    def dismiss(self, socket: Socket) -> None:
+        """The server disconnects a socket of it."""
+
+
+class Socket:
+    """One client in one namespace."""
+
+    __slots__ = (
+        "_acks",
+        "_connection",
+        "_last_ack",
+        "data",
+        "id",
+        "namespace",
+        "session",
+        "state",
+        "task",
+    )
+
+    def __init__(self, connection: Owner, namespace: Namespace) -> None:
+        self.id = secrets.token_urlsafe(15)
+        self.session = connection.session
+        self._connection = connection
+        self.namespace = namespace
+        self.state = SocketState.CONNECTING
+        self.data: Any = None
+        """The application's own."""
+        self.task: asyncio.Future[None] | None = None
+        self._acks: dict[int, tuple[AckCallback, Deadline]] | None = None
+        self._last_ack = 0
+
+    def emit(
+        self, event: str, *args: object, ack: AckCallback | None = None, timeout: float = 30.0
+    ) -> None:
+        """Send an event; silently dropped once the client has gone.
+
+        ``ack`` is called with the values of the client's acknowledgement, or
+        with an :class:`AckTimeout` after ``timeout`` seconds or at the end of
+        the connection.
+
+        Raises:
+            TypeError: an argument has no JSON form.
+            RuntimeError: too many acknowledgements are being waited for.
+        """
+        if ack is None:
+            self.send_values(PacketType.EVENT, None, (event, *args))
+        elif self.state is SocketState.DISCONNECTED:
+            gone = AckTimeout("the client has gone")
+            asyncio.get_running_loop().call_soon(_call_back, ack, gone)
+        elif len(self._acks or ()) >= self.session.engine.options.max_acks:
+            raise RuntimeError("too many acknowledgements are being waited for")
+        else:
+            self._last_ack += 1
+            ack_id = self._last_ack
+            self.send_values(PacketType.EVENT, ack_id, (event, *args))
+            self._await_ack(ack_id, ack, timeout)
+
+    def send(self, packet: bytes) -> None:
+        """Send an encoded text packet (see :func:`encode_event`)."""
+        if self.state is not SocketState.DISCONNECTED:
+            self.session.send(packet)
+
+    def send_values(
+        self, packet_type: PacketType, ack_id: int | None, values: tuple[object, ...]
+    ) -> None:
+        """Send an EVENT or ACK with any values."""
+        if self.state is SocketState.DISCONNECTED:
+            return
+        text, attachments = packets.encode_values(packet_type, self.namespace.name, ack_id, values)
+        self.session.send(MESSAGE + text)
+        for attachment in attachments:
+            self.session.send_binary(attachment)
+
+    def disconnect(self, *, close: bool = False) -> None:
+        """Disconnect the client from this namespace, or close its whole connection.
+
+        Official clients do not reconnect by themselves after the former.
+        """
+        if self.state is SocketState.DISCONNECTED:
+            return
+        if close:
+            self.session.close(CloseReason.FORCED)
+            return
+        packet = packets.encode(PacketType.DISCONNECT, self.namespace.name)
+        self.session.send(MESSAGE + packet)
+        self._connection.dismiss(self)
+
+    def left(self, reason: CloseReason) -> None:
+        """The client is no longer here; the one place where a socket ends."""
+        state, self.state = self.state, SocketState.DISCONNECTED
+        if state is SocketState.DISCONNECTED:
+            return
+        if self.task is not None:
+            self.task.cancel()
+        self.namespace.sockets.pop(self.id, None)
+        acks, self._acks = self._acks or {}, None
+        for callback, deadline in acks.values():
+            self.session.engine.deadlines.cancel(deadline)
+            _call_back(callback, AckTimeout("the client has gone"))
+        self.namespace.disconnected(self, reason)
+
+    def awaits(self, ack_id: int | None) -> bool:
+        """True if an acknowledgement of that id is being waited for.
+
+        Raises:
+            PacketError: it has no id.
+        """
+        if ack_id is None:
+            raise PacketError("an acknowledgement needs an id")
+        return self._acks is not None and ack_id in self._acks
+
+    def acknowledged(self, ack_id: int, values: list[Any]) -> None:
+        """An acknowledgement came that may be awaited."""
+        callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
+        if callback is not None and deadline is not None:
+            self.session.engine.deadlines.cancel(deadline)
+            _call_back(callback, values)
+
+    def _await_ack(self, ack_id: int, callback: AckCallback, timeout: float) -> None:
+        if self.state is SocketState.DISCONNECTED:  # sending it was too much for the client
+            _call_back(callback, AckTimeout("the client has gone"))
+            return
+        if self._acks is None:
+            self._acks = {}
+        deadline = Deadline(lambda: self._ack_timed_out(ack_id))
+        self._acks[ack_id] = (callback, deadline)
+        self.session.engine.deadlines.arm(deadline, timeout)
+
+    def _ack_timed_out(self, ack_id: int) -> None:
+        callback, _ = (self._acks or {}).pop(ack_id, (None, None))
+        if callback is not None:
+            _call_back(callback, AckTimeout("no acknowledgement in time"))
+
+
+def _call_back(callback: AckCallback, answer: list[Any] | AckTimeout) -> None:
+    try:
+        callback(answer)
+    except Exception:
+        logger.exception("the callback of an acknowledgement failed")
+
+
+AckCallback: TypeAlias = Callable[[list[Any] | AckTimeout], object]
+Authorize: TypeAlias = Callable[[Socket, dict[str, Any]], Awaitable[None] | None]
+Connected: TypeAlias = Callable[[Socket, dict[str, Any]], object]
+Disconnected: TypeAlias = Callable[[Socket, CloseReason], object]
+EventHandler: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+
+
+class Namespace:
+    """A named channel of one server and the handlers of its events.
+
+    Each registering method may be used as a decorator.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sockets: dict[str, Socket] = {}
+        """The connected ones, by id."""
+        self._authorize: Authorize | None = None
+        self._connected: Connected | None = None
+        self._disconnected: Disconnected | None = None
+        self._handlers: dict[str, EventHandler] = {}
+        self._by_json: dict[bytes, tuple[str, EventHandler]] = {}
+        self._other: EventHandler | None = None
+        self._running: set[asyncio.Future[None]] = set()
+        """Handlers under way; the loop itself keeps them only weakly."""
+
+    def authorize(self, handler: Authorize) -> Authorize:
+        """``handler(socket, auth)`` decides whether a client may join; it may be async.
+
+        ``auth`` is what the client sent along ({} if nothing).  It may raise
+        :class:`ConnectRefused` or :class:`ConnectUnavailable`, and must not
+        send anything.
+        """
+        self._authorize = handler
+        return handler
+
+    def on_connect(self, handler: Connected) -> Connected:
+        """``handler(socket, auth)`` is called as soon as a client has joined."""
+        self._connected = handler
+        return handler
+
+    def on_disconnect(self, handler: Disconnected) -> Disconnected:
+        """``handler(socket, reason)`` is called once for every socket that was
+        authorized or was being so, whether or not it came to join."""
+        self._disconnected = handler
+        return handler
+
+    def on(self, event: str) -> Callable[[EventHandler], EventHandler]:
+        """``handler(socket, event)`` is called for every event of that name."""
+
+        def register(handler: EventHandler) -> EventHandler:
+            self._handlers[event] = handler
+            self._by_json[msgspec.json.encode(event)] = (event, handler)
+            return handler
+
+        return register
+
+    def on_other(self, handler: EventHandler) -> EventHandler:
+        """``handler(socket, event)`` is called for events that have no handler."""
+        self._other = handler
+        return handler
+
+    # -- for Connection
+
+    def dispatch(
+        self,
+        socket: Socket,
+        raw: list[msgspec.Raw],
+        ack_id: int | None,
+        attachments: list[bytes] | None,
+    ) -> None:
+        """Call the handler of an event.
+
+        Raises:
+            PacketError: it isn't an event.
+        """
+        if not raw:
+            raise PacketError("an event needs a name")
+        name, handler = self._by_json.get(bytes(raw[0])) or self._find(raw[0])
+        if handler is None:
+            return
+        event = Event(socket, name, raw, ack_id, attachments)
+        try:
+            running = handler(socket, event)
+        except PacketError:
+            raise
+        except Exception:
+            logger.exception("the handler of an event failed")
+            return
+        if running is not None:
+            socket.session.hold()
+            task = asyncio.ensure_future(running)
+            self._running.add(task)
+            task.add_done_callback(lambda done: self._handled(socket.session, done))
+
+    def connected(self, socket: Socket, auth: dict[str, Any]) -> None:
+        """Call the on_connect handler."""
+        if self._connected is not None:
+            try:
+                self._connected(socket, auth)
+            except Exception:
+                logger.exception("the connect handler failed")
+
+    def disconnected(self, socket: Socket, reason: CloseReason) -> None:
+        """Call the on_disconnect handler."""
+        if self._disconnected is not None:
+            try:
+                self._disconnected(socket, reason)
+            except Exception:
+                logger.exception("the disconnect handler failed")
+
+    def authorization(self, socket: Socket, auth: dict[str, Any]) -> Awaitable[None] | None:
+        """Call the authorize handler."""
+        return None if self._authorize is None else self._authorize(socket, auth)
+
+    def _find(self, raw: msgspec.Raw) -> tuple[str, EventHandler | None]:
+        """For names in an unusual spelling, and unknown ones."""
+        name = packets.decode_value(raw)
+        if type(name) is int:
+            name = str(name)
+        if not isinstance(name, str):
+            raise PacketError("an event's name must be a string")
+        return name, self._handlers.get(name, self._other)
+
+    def _handled(self, session: Session, done: asyncio.Future[None]) -> None:
+        self._running.discard(done)
+        if not done.cancelled() and (exc := done.exception()) is not None:
+            if isinstance(exc, PacketError):
+                session.close(CloseReason.PARSE_ERROR)
+            else:
+                logger.error("the handler of an event failed", exc_info=exc)
+        session.release()
+
+
+def encode_event(namespace: str, array: bytes) -> bytes:
+    """An event ready for :meth:`Socket.send`.
+
+    ``array`` is its JSON: ``["name", ...]``.  One encoded event may be sent to
+    any number of sockets of the namespace.
+    """
+    return MESSAGE + packets.encode(PacketType.EVENT, namespace, None, array)
