@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 PATH: Final = "/socket.io/"
 _LOOK: Final = 0.1
+"""Seconds between two looks whether the operator has lost patience."""
 _KEEP_ALIVE: Final = 75
 """Seconds; longer than load balancers keep their side, so that they are the ones to close."""
 

@@ -310,14 +310,14 @@ def _data(event: Event, decoder: msgspec.json.Decoder[T], shape: str) -> T:
     Raises:
         ChatError: BAD_REQUEST, saying what is expected.
     """
-    needed = f"'{event.name}' needs {shape}"
-    if event.binary:
-        raise bad_request(f"{needed}, and takes no binary data")
     try:
-        return event.decode(decoder)
+        if not event.binary:
+            return event.decode(decoder)
+        problem = ", and takes no binary data"
     except IndexError:
-        raise bad_request(f"{needed}, and there is no data") from None
+        problem = ", and there is no data"
     except msgspec.ValidationError as exc:
-        raise bad_request(f"{needed}: {exc}") from None
+        problem = f": {exc}"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_request(f"{needed}, and the data is not valid JSON and Unicode") from None
+        problem = ", and the data is not valid JSON and Unicode"
+    raise bad_request(f"'{event.name}' needs {shape}{problem}")

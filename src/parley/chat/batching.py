@@ -23,8 +23,6 @@ _SLICE: Final = 250
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
 Done: TypeAlias = Callable[[Result | ChatError], None]
 
 
@@ -32,7 +30,8 @@ class Batcher(Generic[Item, Result]):
     """Runs items through ``run`` in batches, one batch at a time, in the order submitted.
 
     ``run`` returns one result per item.  If it raises, the whole batch has
-    failed; the next is tried all the same.
+    failed, and with StoreUnavailable all that waits has too; what is submitted
+    after that is tried all the same.
     """
 
     def __init__(
@@ -62,10 +61,10 @@ class Batcher(Generic[Item, Result]):
     def submit(self, item: Item, done: Done[Result]) -> int:
         """Put an item into the next batch; ``done`` is called exactly once, in order.
 
-        Returns how many items have been submitted so far, for :meth:`settled`.
+        It is called with a result, or with the error for the client, and before
+        this returns only if the item is refused.
 
-        With a result, or with the error for the client.  It is called before
-        this returns only if there is no room for the item.
+        Returns how many items have been submitted so far, for :meth:`settled`.
         """
         if self._closed:
             done(store_unavailable())

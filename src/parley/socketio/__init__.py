@@ -9,7 +9,7 @@ bottom up:
     Many deadlines on one timer.
 ``engine``
     Engine.IO packets and sessions, whatever their transport.
-``websocket``, ``polling``
+``websocket``; ``polling``, ``payloads``
     The two transports.
 ``packets``
     Socket.IO packets and their attachments.

@@ -1,4 +1,4 @@
-"""Engine.IO protocol v4: packets, payloads, and the life of a session.
+"""Engine.IO protocol v4: packets, and the life of a session.
 
 See https://github.com/socketio/engine.io-protocol.  A session outlives the
 transport it began on: it may start on HTTP long-polling and move to a
@@ -9,14 +9,13 @@ arrived and are told what to send.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import enum
 import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -39,9 +38,8 @@ PROBE_PING: Final = b"2probe"
 PROBE_PONG: Final = b"3probe"
 
 _MESSAGE_BYTE: Final = MESSAGE[0]
-_SEPARATOR: Final = b"\x1e"
-MAX_PACKETS: Final = 10_000
-"""Of one polling payload."""
+TURN: Final = 256
+"""Packets of one client that are handled before others get their turn."""
 LAST_FETCH: Final = 1.0
 """Seconds that a polling client has, when the server stops, to fetch its last answers."""
 
@@ -105,6 +103,11 @@ class Problem(msgspec.Struct, frozen=True):
     code: int
     message: str
 
+    @property
+    def status(self) -> HTTPStatus:
+        """Of that answer."""
+        return HTTPStatus.FORBIDDEN if self == FORBIDDEN else HTTPStatus.BAD_REQUEST
+
 
 UNKNOWN_TRANSPORT: Final = Problem(0, "Transport unknown")
 UNKNOWN_SESSION: Final = Problem(1, "Session ID unknown")
@@ -122,47 +125,6 @@ class Handshake(msgspec.Struct, frozen=True):
     query: Mapping[str, str]
     remote: str
     """The peer's address."""
-
-
-class PayloadError(ValueError):
-    """A polling request's body isn't a payload."""
-
-
-def decode_payload(body: bytes) -> list[tuple[bool, bytes]]:
-    """The packets of a polling payload, in order, as ``(is_binary, content)``.
-
-    Raises:
-        PayloadError: not UTF-8, an empty packet, too many, or bad base64.
-    """
-    if body.count(_SEPARATOR) >= MAX_PACKETS:
-        raise PayloadError("too many packets")
-    try:
-        if not body.isascii():
-            body.decode()
-    except UnicodeDecodeError as exc:
-        raise PayloadError("not UTF-8") from exc
-    packets = []
-    for packet in body.split(_SEPARATOR):
-        if not packet:
-            raise PayloadError("empty packet")
-        if packet[:1] == b"b":
-            try:
-                packets.append((True, base64.b64decode(packet[1:], validate=True)))
-            except binascii.Error as exc:
-                raise PayloadError("bad base64") from exc
-        else:
-            packets.append((False, packet))
-    return packets
-
-
-def encode_payload(packets: list[bytes]) -> bytes:
-    """Join packets that are in their polling form, see :func:`polling_binary`."""
-    return _SEPARATOR.join(packets)
-
-
-def polling_binary(content: bytes) -> bytes:
-    """A binary message as a packet of a polling payload."""
-    return b"b" + base64.b64encode(content)
 
 
 class Transport(Protocol):
@@ -445,7 +407,7 @@ class Engine:
         self._empty: asyncio.Event | None = None
 
     def open(self, transport: Transport, handshake: Handshake) -> Session:
-        """Begin a session; its handshake packet is queued on the transport."""
+        """Begin a session; its client must be sent :meth:`open_packet` first."""
         session = Session(self, secrets.token_urlsafe(15), transport, handshake)
         transport.attach(session)
         self.sessions[session.sid] = session

@@ -223,22 +223,16 @@ class Socket:
             _call_back(callback, AckTimeout("the client has gone"))
         self.namespace.disconnected(self, reason)
 
-    def awaits(self, ack_id: int | None) -> bool:
-        """True if an acknowledgement of that id is being waited for.
-
-        Raises:
-            PacketError: it has no id.
-        """
-        if ack_id is None:
-            raise PacketError("an acknowledgement needs an id")
+    def awaits(self, ack_id: int) -> bool:
+        """True if an acknowledgement of that id is being waited for."""
         return self._acks is not None and ack_id in self._acks
 
-    def acknowledged(self, ack_id: int, values: list[Any]) -> None:
-        """An acknowledgement came that may be awaited."""
+    def acknowledged(self, ack_id: int, answer: list[Any] | AckTimeout) -> None:
+        """An acknowledgement came, or will not come any more."""
         callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
         if callback is not None and deadline is not None:
             self.session.engine.deadlines.cancel(deadline)
-            _call_back(callback, values)
+            _call_back(callback, answer)
 
     def _await_ack(self, ack_id: int, callback: AckCallback, timeout: float) -> None:
         if self.state is SocketState.DISCONNECTED:  # sending it was too much for the client
@@ -246,14 +240,10 @@ class Socket:
             return
         if self._acks is None:
             self._acks = {}
-        deadline = Deadline(lambda: self._ack_timed_out(ack_id))
+        timed_out = AckTimeout("no acknowledgement in time")
+        deadline = Deadline(lambda: self.acknowledged(ack_id, timed_out))
         self._acks[ack_id] = (callback, deadline)
         self.session.engine.deadlines.arm(deadline, timeout)
-
-    def _ack_timed_out(self, ack_id: int) -> None:
-        callback, _ = (self._acks or {}).pop(ack_id, (None, None))
-        if callback is not None:
-            _call_back(callback, AckTimeout("no acknowledgement in time"))
 
 
 def _call_back(callback: AckCallback, answer: list[Any] | AckTimeout) -> None:

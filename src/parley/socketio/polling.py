@@ -7,7 +7,6 @@ nothing to fetch is held until there is something.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import deque
 from http import HTTPStatus
 from typing import Final
@@ -17,14 +16,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from parley.socketio import engine
-from parley.socketio.engine import CloseReason, Engine, Handshake, PayloadError, Session, State
+from parley.socketio import engine, payloads
+from parley.socketio.engine import CloseReason, Engine, Handshake, Session, State
+from parley.socketio.payloads import PayloadError
 
 _RECHECK: Final = 0.1
 """Seconds after which a poll is answered with a noop while an upgrade is under way."""
 _TEXT: Final = "text/plain; charset=UTF-8"
-_TURN: Final = 256
-"""Packets of one client that are handled before others get their turn."""
 _MAX_PACKETS: Final = 16
 """Packets of one payload; Python's client takes no more (``Payload.max_decode_packets``)."""
 _CLIENT_AT_FAULT: Final = (CloseReason.PARSE_ERROR, CloseReason.TRANSPORT_ERROR)
@@ -70,7 +68,7 @@ class PollingTransport:
         self._queue(packet)
 
     def send_binary(self, content: bytes) -> None:
-        self._queue(engine.polling_binary(content))
+        self._queue(payloads.encode_binary(content))
 
     def flush(self) -> None:
         if self._outbox:
@@ -122,7 +120,7 @@ class PollingTransport:
         self._outbox_size = max(0, self._outbox_size - taken) if self._outbox else 0
         if self._session.state is State.DRAINING:
             asyncio.get_running_loop().call_soon(self._session.drain)
-        return engine.encode_payload(packets or [engine.NOOP])
+        return payloads.encode_payload(packets or [engine.NOOP])
 
     async def post(self, packets: list[tuple[bool, bytes]]) -> None:
         """Hand packets to the session, as fast as it takes them.
@@ -141,7 +139,7 @@ class PollingTransport:
         """Give the session what it takes in this turn; False if there is no more."""
         session = self._session
         with session.engine.batch:
-            for _ in range(_TURN):
+            for _ in range(engine.TURN):
                 if not waiting or session.paused:
                     break
                 binary, content = waiting.popleft()
@@ -172,10 +170,11 @@ class PollingTransport:
         """Pass on what waits; end a poll that is still held."""
         outbox, self._outbox = self._outbox, []
         for packet in outbox:
-            if packet.startswith(b"b"):
-                transport.send_binary(base64.b64decode(packet[1:]))
+            binary, content = payloads.decode_packet(packet)
+            if binary:
+                transport.send_binary(content)
             else:
-                transport.send_text(packet)
+                transport.send_text(content)
         self._wake()
 
     # -- within
@@ -302,7 +301,7 @@ class PollingEndpoint:
                 session.close(CloseReason.TRANSPORT_ERROR)
                 problem = engine.Problem(3, "Payload too large")
                 return _refused(problem, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            packets = engine.decode_payload(body)
+            packets = payloads.decode_payload(body)
         except ClientDisconnect:
             session.close(CloseReason.TRANSPORT_ERROR)
             return None
@@ -336,10 +335,8 @@ class PollingEndpoint:
 
 
 def _refused(problem: engine.Problem, status: HTTPStatus | None = None) -> Response:
-    if status is None:
-        forbidden = problem is engine.FORBIDDEN
-        status = HTTPStatus.FORBIDDEN if forbidden else HTTPStatus.BAD_REQUEST
-    return Response(msgspec.json.encode(problem), status, media_type="application/json")
+    body = msgspec.json.encode(problem)
+    return Response(body, status or problem.status, media_type="application/json")
 
 
 async def _disconnected(request: Request) -> None:

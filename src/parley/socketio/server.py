@@ -142,15 +142,13 @@ class Connection:
         socket = self._socket(packet.namespace)
         if socket is None:
             return
-        event = packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT)
-        if not packet.json.lstrip(_JSON_SPACE).startswith(b"["):
-            raise PacketError("the payload must be a JSON array")
-        if not event and not socket.awaits(packet.id):
-            return  # nobody asked: it came too late, or is made up
-        raw = packets.decode_array(packet.json)
-        if event:
+        if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
+            raw = packets.decode_array(packet.json)
             socket.namespace.dispatch(socket, raw, packet.id, attachments)
-        elif packet.id is not None:
+        elif packet.id is None or not packet.json.lstrip(_JSON_SPACE).startswith(b"["):
+            raise PacketError("an acknowledgement needs an id and a JSON array")
+        elif socket.awaits(packet.id):  # else it came too late or is made up: not worth decoding
+            raw = packets.decode_array(packet.json)
             socket.acknowledged(packet.id, packets.decode_values(raw, attachments or ()))
 
     def _socket(self, namespace: str) -> Socket | None:

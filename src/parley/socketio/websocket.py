@@ -23,9 +23,9 @@ from parley.socketio.deadlines import Deadline
 from parley.socketio.engine import (
     BAD_METHOD,
     BAD_REQUEST,
-    FORBIDDEN,
     PROBE_PING,
     PROBE_PONG,
+    TURN,
     UPGRADE,
     CloseReason,
     Engine,
@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 _FAILED_LINGER: Final = 1.0
 """Seconds for our Close frame to reach a client whose frames were wrong."""
-_TURN: Final = 256
-"""Messages of one client that are handled before others get their turn."""
 _CLOSE_CODES: Final = {
     CloseReason.PARSE_ERROR: CloseCode.PROTOCOL_ERROR,
     CloseReason.SLOW: CloseCode.POLICY,
@@ -219,7 +217,7 @@ class WebSocketTransport(asyncio.Protocol):
             if self._phase is Phase.OPEN:
                 session = self._session
                 data = opcode is Opcode.TEXT or opcode is Opcode.BINARY
-                if taken >= _TURN or (data and session.paused):
+                if taken >= TURN or (data and session.paused):
                     self._keep(messages, taken)
                     return
                 if data:
@@ -267,8 +265,7 @@ class WebSocketTransport(asyncio.Protocol):
             self.engine = engine
             problem = self._check(request)
             if problem is not None:
-                status = HTTPStatus.FORBIDDEN if problem is FORBIDDEN else HTTPStatus.BAD_REQUEST
-                self._refuse(status, problem)
+                self._refuse(problem.status, problem)
                 return
             answer = handshake.accept(request)
         except handshake.BadHandshake as exc:
@@ -285,11 +282,11 @@ class WebSocketTransport(asyncio.Protocol):
         if request.method != "GET":
             return BAD_METHOD
         problem = self.engine.check(request.query, request.headers)
-        if problem is None and request.query["transport"] != self.name:
+        if problem is not None:
+            return problem
+        if request.query["transport"] != self.name or self.engine.draining:
             return BAD_REQUEST
-        if problem is None and self.engine.draining:
-            return BAD_REQUEST
-        return problem
+        return None
 
     def _refuse(
         self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()

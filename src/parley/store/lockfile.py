@@ -16,7 +16,7 @@ from parley.errors import StoreBroken
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # a module by its name, and there is none
 
 
 @contextlib.contextmanager

@@ -211,10 +211,8 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize("error", [ConnectUnavailable(), RuntimeError("secret detail")])
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_once: bool) -> None:
-    """A CONNECT_ERROR would keep official clients away for good."""
+async def turned_away(error: Exception, at_once: bool) -> tuple[Told, Peer]:
+    """A client that asked to join, after the authorize handler raised ``error``."""
     server = new_server()
     told = Told(server)
     if at_once:
@@ -228,6 +226,14 @@ async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_on
     peer = Peer(server)
     peer.say("0")
     await settle()
+    return told, peer
+
+
+@pytest.mark.parametrize("error", [ConnectUnavailable(), RuntimeError("secret detail")])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_once: bool) -> None:
+    """A CONNECT_ERROR would keep official clients away for good."""
+    told, peer = await turned_away(error, at_once)
     assert peer.heard() == []
     assert peer.ended == [CloseReason.FORCED]
     assert told.connected == []
@@ -237,19 +243,7 @@ async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_on
 @pytest.mark.parametrize(("error", "answer"), VERDICTS)
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_refused(error: Exception, answer: object, at_once: bool) -> None:
-    server = new_server()
-    told = Told(server)
-    if at_once:
-
-        def refuse(socket: Socket, auth: dict[str, Any]) -> Awaitable[None] | None:
-            raise error
-
-        told.namespace.authorize(refuse)
-    else:
-        Gate(told).verdict.set_exception(error)
-    peer = Peer(server)
-    peer.say("0")
-    await settle()
+    told, peer = await turned_away(error, at_once)
     (packet,) = peer.heard()
     assert refusal(packet) == answer
     assert told.connected == []
