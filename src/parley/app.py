@@ -53,6 +53,8 @@ class Parley:
 
     def __init__(self, settings: Settings, store: Store, bus: Bus, clock: Clock) -> None:
         self._grace = settings.shutdown_grace
+        self._stop_by: float | None = None
+        """When the grace ends, in the loop's time; None before it has begun."""
         self._bus = bus
         self.server = Server(_options(settings))
         metrics = Metrics()
@@ -83,12 +85,13 @@ class Parley:
 
     async def drain(self) -> None:
         """Answer what was accepted, and close all connections so that clients reconnect."""
+        self._stop_by = asyncio.get_running_loop().time() + self._grace
         await self.server.engine.drain(self._grace)
 
     async def close(self) -> None:
-        """Store what was accepted and release everything.  Call after :meth:`drain`."""
+        """Store what was accepted, in what :meth:`drain` left of the grace; release everything."""
         try:
-            async with asyncio.timeout(self._grace):
+            async with asyncio.timeout_at(self._stop_by):
                 await self._service.close()
         except TimeoutError:
             logger.warning("the store did not answer in time: what waited for it is given up")
