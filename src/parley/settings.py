@@ -66,16 +66,71 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="The PostgreSQL user's password.", examples=["a-password"], extra=_SECRET),
     ] = ""
+    database_tls: Annotated[
+        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        Meta(description="Encryption to PostgreSQL, by the names of its sslmode."),
+    ] = "prefer"
+    database_tls_ca_file: Annotated[
+        str, Meta(description="Certificates (PEM) to check PostgreSQL's with; empty: the system's.")
+    ] = ""
+    database_tls_cert_file: Annotated[
+        str, Meta(description="A client certificate (PEM), if PostgreSQL asks for one.")
+    ] = ""
+    database_tls_key_file: Annotated[
+        str, Meta(description="The private key of DATABASE_TLS_CERT_FILE (PEM).")
+    ] = ""
+    database_pool_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description="PostgreSQL connections for reading, of each worker; one more writes.",
+        ),
+    ] = 4
+    database_pooler: Annotated[
+        bool,
+        Meta(
+            description="Set it to true behind a pooler such as PgBouncer in transaction mode: "
+            "then nothing is kept in a PostgreSQL session."
+        ),
+    ] = False
+    database_timeout: Annotated[
+        _Seconds, Meta(description="Seconds in which PostgreSQL must answer.")
+    ] = 10.0
     redis_host: Annotated[
         str,
-        Meta(description="The Redis server that connects the nodes.", examples=["localhost"]),
+        Meta(
+            description="The Redis server, or a node of the cluster, that connects the nodes.",
+            examples=["localhost"],
+        ),
     ] = ""
     redis_port: Annotated[
         _Port, Meta(description="The Redis server's port.", examples=["6379"])
     ] = 6379
+    redis_username: Annotated[str, Meta(description="The Redis user, if it has users (ACL).")] = ""
     redis_password: Annotated[
         str, Meta(description="The Redis server's password, if it has one.", extra=_SECRET)
     ] = ""
+    redis_db: Annotated[
+        int, Meta(ge=0, le=65535, description="The number of the Redis database.")
+    ] = 0
+    redis_prefix: Annotated[
+        str,
+        Meta(
+            max_length=100,
+            description="Begins every key and channel in Redis. Parleys that share a Redis but "
+            "not a database need different ones.",
+        ),
+    ] = "parley:"
+    redis_tls: Annotated[
+        bool, Meta(description="Encrypt the connections to Redis, and check its certificate.")
+    ] = False
+    redis_tls_ca_file: Annotated[
+        str, Meta(description="Certificates (PEM) to check Redis's with; empty: the system's.")
+    ] = ""
+    redis_timeout: Annotated[
+        _Seconds, Meta(description="Seconds without an answer after which Redis counts as away.")
+    ] = 5.0
 
     host: Annotated[
         str, Meta(description="The address to listen on. `parley dev` takes 127.0.0.1.")
@@ -86,6 +141,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[
         int, Meta(ge=1, le=256, description="How many processes serve; sqlite allows one.")
     ] = 1
+    node_host: Annotated[
+        str,
+        Meta(
+            description="The address of this machine at which the other nodes reach it, in a "
+            "private network. Empty: the one from which it reaches Redis."
+        ),
+    ] = ""
+    node_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="The port for the other nodes; each further worker takes the next one. "
+            "0: any free ones.",
+        ),
+    ] = 0
     tls_cert_file: Annotated[
         str, Meta(description="A certificate chain (PEM), to serve https and wss directly.")
     ] = ""
@@ -151,6 +222,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: Annotated[
         _Seconds, Meta(description="Seconds in which a new connection must present its token.")
     ] = 20.0
+    inbox_check_interval: Annotated[
+        _Seconds,
+        Meta(
+            description="Seconds in which every connected user's inbox is compared with the "
+            "database once, to find messages that Redis lost and that nothing followed."
+        ),
+    ] = 5.0
+    startup_timeout: Annotated[
+        _Seconds,
+        Meta(description="Seconds that a starting server waits for PostgreSQL and Redis."),
+    ] = 60.0
     shutdown_grace: Annotated[
         _Seconds, Meta(description="Seconds in which a stopping server finishes what it accepted.")
     ] = 10.0
@@ -300,22 +382,25 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             f"WORKERS is {values['workers']}, and with DATABASE_TYPE=sqlite it must be 1: one "
             "process owns the file. Remove WORKERS, or use postgres."
         )
-    certificate, key = values.get("tls_cert_file", ""), values.get("tls_key_file", "")
+    for prefix in ("", "DATABASE_"):
+        yield from _key_pair_problems(values, f"{prefix}TLS_CERT_FILE", f"{prefix}TLS_KEY_FILE")
+    for name in ("DATABASE_TLS_CA_FILE", "REDIS_TLS_CA_FILE"):
+        if path := values.get(name.lower(), ""):
+            yield from _ca_problems(name, path)
+
+
+def _key_pair_problems(
+    values: Mapping[str, Any], certificate_name: str, key_name: str
+) -> Iterator[str]:
+    certificate, key = (values.get(name.lower(), "") for name in (certificate_name, key_name))
     if bool(certificate) != bool(key):
-        there, absent = ("TLS_CERT_FILE", "TLS_KEY_FILE")[:: 1 if certificate else -1]
+        there, absent = (certificate_name, key_name)[:: 1 if certificate else -1]
         yield f"{absent} is missing, and {there} is of no use without it. Set both or neither."
-    elif certificate:
-        yield from _tls_problems(certificate, key)
-
-
-def _tls_problems(certificate: str, key: str) -> Iterator[str]:
-    unreadable = False
-    for name, path in (("TLS_CERT_FILE", certificate), ("TLS_KEY_FILE", key)):
-        try:
-            Path(path).open("rb").close()
-        except OSError as error:
-            unreadable = True
-            yield f"{name} names {path}, which cannot be read: {error.strerror}."
+        return
+    if not certificate:
+        return
+    unreadable = [*_unreadable(certificate_name, certificate), *_unreadable(key_name, key)]
+    yield from unreadable
     if unreadable:
         return
     try:
@@ -323,9 +408,27 @@ def _tls_problems(certificate: str, key: str) -> Iterator[str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         yield (
-            f"TLS_CERT_FILE ({certificate}) and TLS_KEY_FILE ({key}) are not a certificate and "
+            f"{certificate_name} ({certificate}) and {key_name} ({key}) are not a certificate and "
             "its unencrypted private key, both in PEM form."
         )
+
+
+def _ca_problems(name: str, path: str) -> Iterator[str]:
+    unreadable = [*_unreadable(name, path)]
+    yield from unreadable
+    if unreadable:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        yield f"{name} ({path}) holds no certificates in PEM form."
+
+
+def _unreadable(name: str, path: str) -> Iterator[str]:
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        yield f"{name} names {path}, which cannot be read: {error.strerror}."
 
 
 def _missing(field: _Field) -> str:
@@ -348,6 +451,8 @@ def _expected(kind: msgspec.inspect.Type) -> str:
             return f"a whole number from {low} to {high}"
         case msgspec.inspect.FloatType(gt=low, le=high):
             return f"a number above {low:g} and at most {high:g}"
+        case msgspec.inspect.BoolType():
+            return "true or false"
         case msgspec.inspect.LiteralType(values=values):
             return f"one of {', '.join(map(str, values))}"
         case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StrType(pattern=str())):
@@ -362,6 +467,8 @@ def _shown_default(default: object) -> str:
         return ""
     if isinstance(default, tuple):
         return ",".join(default)
+    if isinstance(default, bool):
+        return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

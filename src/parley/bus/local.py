@@ -14,7 +14,13 @@ class LocalBus:
         self._subscribed: set[UserId] = set()
         self._receive: Callable[[UserId, int, bytes], None] | None = None
 
-    def attach(self, receive: Callable[[UserId, int, bytes], None]) -> None:
+    @property
+    def connected(self) -> bool:
+        return True
+
+    def attach(
+        self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
+    ) -> None:
         self._receive = receive
 
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:

@@ -1,63 +1,70 @@
 """From a committed chat to the connected devices of its receiver.
 
 Pushes travel over the bus, which may lose, repeat or reorder them; the inbox
-of each connected user puts that right, with the store's help.
+of each connected user puts that right, and ``repair`` reads what is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from parley.chat.batching import Batcher
 from parley.chat.inbox import Inbox
-from parley.chat.ports import Bus, Store
+from parley.chat.ports import Bus, Presence, Store
+from parley.chat.repair import Intervals, Repair
 from parley.errors import StoreUnavailable
-from parley.model import Chat, UserId
-
-logger = logging.getLogger(__name__)
+from parley.model import Chat, InboxEntry, UserId
 
 Device = Callable[[bytes], None]
 """Takes one encoded packet for a connected device; never blocks, never raises."""
 
-GAP_WAIT: Final = 0.02
-"""Seconds that a missing push is given to arrive late, before the store is asked."""
-RETRY_WAIT: Final = 0.5
-"""Seconds between attempts while the store is away."""
-_FILL_PAGE: Final = 200
-_MAX_FILLS: Final = 8
-"""Gaps that are filled at a time; the others wait."""
 _MAX_HEADS: Final = 500
 _MAX_CONNECTING: Final = 100_000
+_RESUME_PAGE: Final = 200
 
 
 class Delivery:
     """Who is connected to this node, and how far each one's pushes have come."""
 
-    def __init__(self, store: Store, bus: Bus, encode: Callable[[Chat], bytes]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        encode: Callable[[Chat], bytes],
+        *,
+        presence: Presence | None = None,
+        intervals: Intervals | None = None,
+    ) -> None:
         """``encode`` makes the packet that carries a chat to a device."""
         self._store = store
         self._bus = bus
         self._encode = encode
+        self._presence = presence
         self._inboxes: dict[UserId, Inbox] = {}
         self._heads: Batcher[UserId, int] = Batcher(
             self._read_heads, max_batch=_MAX_HEADS, max_waiting=_MAX_CONNECTING
         )
         self._opening: dict[UserId, asyncio.Future[None]] = {}
-        self._fills: set[asyncio.Task[None]] = set()
-        self._fill_gate = asyncio.Semaphore(_MAX_FILLS)
+        self._repair = Repair(store, bus, self._inboxes, self._take, intervals or Intervals())
         self.pushed = 0
         """Packets handed to devices."""
-        self.gaps_filled = 0
-        """Times that the store had to be read for pushes that did not arrive."""
-        bus.attach(self._receive)
+        bus.attach(self._receive, self._repair.compare_all)
+
+    def start(self) -> None:
+        """Begin to look for pushes that were lost and that nothing follows."""
+        self._repair.start()
 
     @property
     def users(self) -> int:
         """How many users are connected, or about to be."""
         return len(self._inboxes)
+
+    @property
+    def gaps_filled(self) -> int:
+        """Times that the store had to be read for pushes that did not arrive."""
+        return self._repair.gaps_filled
 
     def publish(self, chat: Chat, seq: int) -> None:
         """A chat has been committed: send it on its way to its receiver."""
@@ -92,12 +99,36 @@ class Delivery:
 
     def attach(self, inbox: Inbox, device: Device) -> None:
         """From now on ``device`` gets what is pushed."""
+        if self._presence is not None and not inbox.devices:
+            self._presence.joined(inbox.owner)
         inbox.devices.append(device)
+
+    async def resume(self, inbox: Inbox, device: Device, seen: int) -> None:
+        """As :meth:`attach`, for a device that has seen everything up to ``seen``, and no more.
+
+        What came since is pushed first, from the store.
+
+        Raises:
+            StoreUnavailable: the store doesn't answer.
+        """
+        assert inbox.position is not None
+        while inbox.position != seen:
+            if inbox.position < seen:
+                if not await self._repair.read(inbox):
+                    raise StoreUnavailable(f"position {seen} of an inbox is not there")
+            else:
+                for entry in await self._store.entries(inbox.owner, seen, _RESUME_PAGE):
+                    device(self._encode(entry.chat))
+                    self.pushed += 1
+                    seen = entry.seq
+        self.attach(inbox, device)  # in the turn in which the positions were the same
 
     def detach(self, inbox: Inbox, device: Device) -> None:
         """``device`` gets nothing more; harmless if it isn't attached."""
         if device in inbox.devices:
             inbox.devices.remove(device)
+            if self._presence is not None and not inbox.devices:
+                self._presence.left(inbox.owner)
 
     def close(self, inbox: Inbox) -> None:
         """Undo one :meth:`open`."""
@@ -109,9 +140,7 @@ class Delivery:
     async def shut_down(self) -> None:
         """Stop everything under way."""
         await self._heads.close()
-        for task in self._fills:
-            task.cancel()
-        await asyncio.gather(*self._fills, return_exceptions=True)
+        await self._repair.close()
 
     # -- within
 
@@ -123,7 +152,7 @@ class Delivery:
             await self._bus.subscribe(inbox.owner)
             head = await self._heads.call(inbox.owner)
             inbox.start(head)  # no device is attached yet
-            self._check_gap(inbox)
+            self._repair.check(inbox)
         finally:
             del self._opening[inbox.owner]
             opening.set_result(None)
@@ -136,47 +165,14 @@ class Delivery:
         inbox = self._inboxes.get(owner)
         if inbox is not None:
             self._push(inbox, inbox.offer(seq, packet))
-            self._check_gap(inbox)
+            if inbox.missing:
+                self._repair.check(inbox)
+
+    def _take(self, inbox: Inbox, entry: InboxEntry) -> None:
+        self._push(inbox, inbox.offer(entry.seq, self._encode(entry.chat)))
 
     def _push(self, inbox: Inbox, ready: list[bytes]) -> None:
         for packet in ready:
             for device in tuple(inbox.devices):  # a slow one may be detached by its push
                 device(packet)
                 self.pushed += 1
-
-    def _check_gap(self, inbox: Inbox) -> None:
-        if inbox.missing and not inbox.filling:
-            inbox.filling = True
-            task = asyncio.get_running_loop().create_task(self._fill(inbox))
-            self._fills.add(task)
-            task.add_done_callback(self._fills.discard)
-
-    async def _fill(self, inbox: Inbox) -> None:
-        """Push what did not arrive, from the store."""
-        try:
-            await asyncio.sleep(GAP_WAIT)
-            while inbox.missing and inbox.holders:
-                filled = False
-                try:
-                    async with self._fill_gate:
-                        filled = await self._fill_page(inbox)
-                except StoreUnavailable as exc:
-                    logger.warning("can't fill a gap while the store is away: %s", exc)
-                except Exception:
-                    logger.exception("filling a gap failed")
-                if not filled:
-                    await asyncio.sleep(RETRY_WAIT)
-        finally:
-            inbox.filling = False
-
-    async def _fill_page(self, inbox: Inbox) -> bool:
-        """Push a page of what is missing; False if the store has nothing of it yet.
-
-        Then a later push was heard of before an earlier one was committed.
-        """
-        assert inbox.position is not None
-        entries = await self._store.entries(inbox.owner, inbox.position, _FILL_PAGE)
-        self.gaps_filled += 1
-        for entry in entries:
-            self._push(inbox, inbox.offer(entry.seq, self._encode(entry.chat)))
-        return bool(entries)

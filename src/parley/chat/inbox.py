@@ -42,7 +42,7 @@ class Inbox:
 
     def offer(self, seq: int, packet: bytes) -> list[bytes]:
         """Take the push ``seq``; returns what is to be pushed now, in order."""
-        self._heard = max(self._heard, seq)
+        self.hear(seq)
         position = self.position
         if position is not None and seq <= position:
             return []
@@ -56,6 +56,16 @@ class Inbox:
         if self._held is None:
             return [packet]
         return [packet, *self._next_held()]
+
+    def hear(self, seq: int) -> None:
+        """Learn that the push ``seq`` exists, without getting it."""
+        self._heard = max(self._heard, seq)
+
+    def disbelieve(self) -> None:
+        """Forget what was heard of beyond ``position``: it does not exist."""
+        assert self.position is not None
+        self._heard = self.position
+        self._held = None
 
     @property
     def missing(self) -> bool:

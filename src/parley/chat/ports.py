@@ -43,7 +43,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
 
 class IdTaken(msgspec.Struct, frozen=True, gc=False):
-    """The chosen id belongs to a chat of another sender, receiver or text."""
+    """The chosen id belongs to another chat in the receiver's inbox."""
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -80,9 +80,9 @@ class Store(Protocol):
         - Each chat gets the next ``seq`` of its receiver's inbox, in the order
           given; per receiver the numbers have no gap and no repeat, whichever
           process writes.
-        - A chat with a chosen id that exists already with the same sender,
-          receiver and text is not stored again: its outcome is that chat, with
-          ``seq`` None.  This holds within one call too.
+        - A chat is known by its receiver and its id.  One with a chosen id that
+          exists already, with the same sender and text, is not stored again: its
+          outcome is that chat, with ``seq`` None.  This holds within one call too.
         - Receipts are applied after the chats, so they may name chats of the
           same call.  Marking twice is fine.
         - Calls are never concurrent (the service has one committer).
@@ -136,17 +136,23 @@ class Bus(Protocol):
     the ``seq`` of each push lets the receiving node notice and repair that.
     """
 
+    @property
+    def connected(self) -> bool:
+        """False while nothing can be carried, as far as this end knows."""
+        ...
+
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         """Pass an encoded packet on to all nodes that subscribed to ``owner``.
 
-        Never blocks and never raises.
+        Never blocks and never raises.  What can't be carried is dropped.
         """
         ...
 
     async def subscribe(self, owner: UserId) -> None:
         """After this returns, publishes of any node for ``owner`` arrive here.
 
-        Idempotent.
+        Idempotent.  While the bus is away it returns without waiting; the
+        subscription is made when the bus is back, before ``restored`` is called.
         """
         ...
 
@@ -154,12 +160,31 @@ class Bus(Protocol):
         """``owner`` has no device here any more."""
         ...
 
-    def attach(self, receive: Callable[[UserId, int, bytes], None]) -> None:
-        """Name the callback for what arrives; called once, before the first subscribe."""
+    def attach(
+        self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
+    ) -> None:
+        """Name the callbacks; called once, before the first subscribe.
+
+        ``receive`` gets what arrives.  ``restored`` is called when the bus had
+        been away, in whole or in part, and all subscriptions stand again: what
+        was published meanwhile may be lost.
+        """
         ...
 
     async def close(self) -> None:
         """Release everything.  Idempotent."""
+        ...
+
+
+class Presence(Protocol):
+    """Tells others which users are connected to this node.  Best effort."""
+
+    def joined(self, user: UserId) -> None:
+        """``user`` has a first device here.  Never blocks and never raises."""
+        ...
+
+    def left(self, user: UserId) -> None:
+        """``user`` has no device here any more."""
         ...
 
 

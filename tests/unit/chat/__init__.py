@@ -12,6 +12,7 @@ from pathlib import Path
 from parley.bus.local import LocalBus
 from parley.chat.delivery import Delivery
 from parley.chat.ports import Committed, NewChat, Page, Receipt, Store, Stored
+from parley.chat.repair import Intervals
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, InboxEntry, UserId
 from parley.store.sqlite import SqliteStore
@@ -127,13 +128,30 @@ async def stored(store: Store, *chats: NewChat) -> list[tuple[Chat, int]]:
 
 
 class HeldBus(LocalBus):
-    """A bus that may take its time to subscribe, and that loses what it is told to."""
+    """A bus that may take its time to subscribe, and that can be away."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.away = False
+        """Nothing is carried."""
+        self.restored: Callable[[], None]
         self.subscribed: set[UserId] = set()
         self.ready = asyncio.Event()
         self.ready.set()
+
+    @property
+    def connected(self) -> bool:
+        return not self.away
+
+    def attach(
+        self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
+    ) -> None:
+        super().attach(receive, restored)
+        self.restored = restored
+
+    def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
+        if not self.away:
+            super().publish(owner, seq, packet)
 
     async def subscribe(self, owner: UserId) -> None:
         self.subscribed.add(owner)
@@ -145,6 +163,23 @@ class HeldBus(LocalBus):
         super().unsubscribe(owner)
 
 
+class Attendance:
+    """A presence that remembers."""
+
+    def __init__(self) -> None:
+        self.users: set[UserId] = set()
+        self.told: list[tuple[str, UserId]] = []
+
+    def joined(self, user: UserId) -> None:
+        assert user not in self.users
+        self.users.add(user)
+        self.told.append(("joined", user))
+
+    def left(self, user: UserId) -> None:
+        self.users.remove(user)
+        self.told.append(("left", user))
+
+
 def encode(chat: Chat) -> bytes:
     return chat.message.encode()
 
@@ -152,10 +187,16 @@ def encode(chat: Chat) -> bytes:
 class Node:
     """A delivery with what it rests on."""
 
-    def __init__(self, store: FaultyStore) -> None:
+    def __init__(self, store: FaultyStore, intervals: Intervals | None = None) -> None:
+        """``intervals``: how often to compare; None: not at all."""
         self.store = store
         self.bus = HeldBus()
-        self.delivery = Delivery(store, self.bus, encode)
+        self.presence = Attendance()
+        self.delivery = Delivery(
+            store, self.bus, encode, presence=self.presence, intervals=intervals
+        )
+        if intervals is not None:
+            self.delivery.start()
         self.sent: dict[UserId, int] = {}
 
     async def send(self, receiver: UserId, count: int = 1, *, lost: Sequence[int] = ()) -> None:
@@ -179,6 +220,7 @@ class Node:
         """Nothing is kept of those who have gone."""
         assert self.delivery.users == 0
         assert self.bus.subscribed == set()
+        assert self.presence.users == set()
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -57,7 +57,13 @@ class NetworkBus:
         self._receive: Callable[[UserId, int, bytes], None]
         network.nodes.append(self)
 
-    def attach(self, receive: Callable[[UserId, int, bytes], None]) -> None:
+    @property
+    def connected(self) -> bool:
+        return True
+
+    def attach(
+        self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
+    ) -> None:
         self._receive = receive
 
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:

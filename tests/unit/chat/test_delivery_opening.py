@@ -125,6 +125,7 @@ async def test_one_of_several_opens_is_cancelled(
     node.delivery.attach(inboxes[0], seen.append)
     await node.send(BOB)
     assert seen == [b"1"]
+    node.delivery.detach(inboxes[0], seen.append)
     for inbox in inboxes:
         node.delivery.close(inbox)
     node.assert_idle()

@@ -1,0 +1,176 @@
+"""Makes up for what the bus lost, from the store.
+
+A push that is missed shows in two ways.  A later one arrives: then the gap is
+filled after a moment.  Or nothing follows: so the positions of all inboxes
+here are compared with the store's heads, a few seconds apart; faster while the
+bus is away, and at once when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from parley.chat.inbox import Inbox
+from parley.chat.ports import Bus, Store
+from parley.errors import StoreUnavailable
+from parley.model import InboxEntry, UserId
+
+logger = logging.getLogger(__name__)
+
+GAP_WAIT: Final = 0.02
+"""Seconds that a missing push is given to arrive late, before the store is asked."""
+RETRY_WAIT: Final = 0.5
+"""Seconds between attempts while the store is away, or doesn't show what was heard of."""
+MAX_RETRIES: Final = 5
+"""Attempts to find what the store doesn't show; then it is taken for a false report."""
+_FILL_PAGE: Final = 200
+_MAX_FILLS: Final = 8
+"""Gaps that are filled at a time; the others wait."""
+_COMPARE_PAGE: Final = 500
+
+
+class Intervals(msgspec.Struct, frozen=True):
+    """Seconds in which every inbox is compared with the store once."""
+
+    connected: float = 5.0
+    away: float = 1.0
+    """While the bus is away."""
+
+
+class Repair:
+    """Fills the inboxes of one node up to what the store holds."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        inboxes: Mapping[UserId, Inbox],
+        take: Callable[[Inbox, InboxEntry], None],
+        intervals: Intervals,
+    ) -> None:
+        """``take`` is given the entries that were missing, in order, and perhaps known ones."""
+        self._store = store
+        self._bus = bus
+        self._inboxes = inboxes
+        self._take = take
+        self._intervals = intervals
+        self._gate = asyncio.Semaphore(_MAX_FILLS)
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.gaps_filled = 0
+        """Times that the store had to be read for pushes that did not arrive."""
+
+    def start(self) -> None:
+        """Begin to compare."""
+        self._run(self._keep_comparing())
+
+    async def close(self) -> None:
+        """Stop everything under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self, inbox: Inbox) -> None:
+        """Fill the inbox if it is known to miss something."""
+        if inbox.missing and not inbox.filling:
+            inbox.filling = True
+            self._run(self._fill(inbox))
+
+    def compare_all(self) -> None:
+        """Compare all inboxes with the store now: pushes may have been lost."""
+        self._hurry.set()
+
+    async def read(self, inbox: Inbox) -> bool:
+        """Read a page of what comes next in an inbox; False if the store has nothing.
+
+        Raises:
+            StoreUnavailable: the store doesn't answer.
+        """
+        assert inbox.position is not None
+        async with self._gate:
+            entries = await self._store.entries(inbox.owner, inbox.position, _FILL_PAGE)
+        for entry in entries:
+            self._take(inbox, entry)
+        return bool(entries)
+
+    # -- gaps
+
+    async def _fill(self, inbox: Inbox) -> None:
+        retries = 0
+        try:
+            await asyncio.sleep(GAP_WAIT)
+            while inbox.missing and inbox.holders:
+                try:
+                    if await self.read(inbox):
+                        self.gaps_filled += 1
+                        retries = 0
+                        continue
+                    retries += 1
+                except StoreUnavailable as exc:
+                    logger.warning("can't fill a gap while the store is away: %s", exc)
+                except Exception:
+                    logger.exception("filling a gap failed")
+                if retries > MAX_RETRIES:
+                    logger.warning("the bus told of a message that does not exist")
+                    inbox.disbelieve()
+                else:
+                    await asyncio.sleep(RETRY_WAIT)
+        finally:
+            inbox.filling = False
+
+    # -- heads
+
+    async def _keep_comparing(self) -> None:
+        while True:
+            hurried = self._hurry.is_set()
+            self._hurry.clear()
+            owners = list(self._inboxes)
+            pages = [
+                owners[start : start + _COMPARE_PAGE]
+                for start in range(0, len(owners), _COMPARE_PAGE)
+            ]
+            for page in pages:
+                await self._compare(page)
+                if not hurried:
+                    await self._pause(1 / len(pages))
+            if hurried or not pages:
+                await self._pause(1)
+
+    async def _pause(self, part: float) -> None:
+        """Wait for a part of the interval, or until there is need to hurry."""
+        intervals, time = self._intervals, asyncio.get_running_loop().time
+        started = time()
+        while not self._hurry.is_set():
+            seconds = intervals.connected if self._bus.connected else intervals.away
+            left = started + seconds * part - time()
+            if left <= 0:
+                return
+            with suppress(TimeoutError):
+                # The bus may go away meanwhile.
+                await asyncio.wait_for(self._hurry.wait(), min(left, intervals.away))
+
+    async def _compare(self, owners: Sequence[UserId]) -> None:
+        try:
+            heads = await self._store.heads(owners)
+        except StoreUnavailable as exc:
+            logger.debug("can't compare inboxes while the store is away: %s", exc)
+            return
+        except Exception:
+            logger.exception("comparing inboxes failed")
+            return
+        for owner in owners:
+            inbox = self._inboxes.get(owner)
+            if inbox is not None:
+                inbox.hear(heads[owner])
+                self.check(inbox)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
