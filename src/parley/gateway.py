@@ -21,18 +21,13 @@ from parley.chat.listing import Listing, Query
 from parley.chat.ports import Clock
 from parley.chat.replies import bad_request, internal, token_expired
 from parley.chat.service import ChatService, Draft, ReceivedMark
-from parley.errors import ChatError, ErrorCode
+from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.model import Chat, ChatId, UserId
 from parley.socketio.deadlines import Deadline
-from parley.socketio.engine import CloseReason
-from parley.socketio.namespaces import (
-    ConnectRefused,
-    ConnectUnavailable,
-    Event,
-    Socket,
-    encode_event,
-)
+from parley.socketio.events import Event
+from parley.socketio.namespaces import ConnectRefused, ConnectUnavailable, Socket, encode_event
 from parley.socketio.packets import PacketError
+from parley.socketio.protocol import CloseReason
 from parley.socketio.server import Server
 
 logger = logging.getLogger(__name__)
@@ -64,6 +59,19 @@ class ErrorReply(msgspec.Struct, frozen=True, omit_defaults=True):
     event: str | None = None
     """The event that failed, if one did."""
     retryable: bool = False
+
+
+class MovedDevice(msgspec.Struct, frozen=True, array_like=True):
+    """A connected client on its way to another process."""
+
+    user: UserId
+    expires_at: float | None
+    seen: int
+    """The position in the user's inbox up to which it has been pushed everything."""
+
+
+_encode_moved: Final = msgspec.msgpack.Encoder().encode
+_moved: Final = msgspec.msgpack.Decoder(MovedDevice)
 
 
 class Device(msgspec.Struct):
@@ -115,6 +123,7 @@ class Gateway:
         namespace.authorize(self._authorize)
         namespace.on_connect(self._connected)
         namespace.on_disconnect(self._disconnected)
+        namespace.on_move(self._export, self._restore)
         namespace.on_other(self._guarded(self._unknown, "unknown"))
         for name, rule in self._rules().items():
             namespace.on(name)(self._guarded(rule, name))
@@ -141,12 +150,14 @@ class Gateway:
         return self._open(socket, identity)
 
     async def _open(self, socket: Socket, identity: Identity) -> None:
+        socket.data = Device(identity, await self._open_inbox(identity.user), socket.send)
+
+    async def _open_inbox(self, user: UserId) -> Inbox:
         try:
-            inbox = await self._delivery.open(identity.user)
+            return await self._delivery.open(user)
         except ChatError as exc:
             self.errors[exc.code] += 1
             raise ConnectUnavailable from exc
-        socket.data = Device(identity, inbox, socket.send)
 
     def _refused(self, error: ChatError) -> ConnectRefused:
         self.errors[error.code] += 1
@@ -156,9 +167,7 @@ class Gateway:
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         device: Device = socket.data
         self._delivery.attach(device.inbox, device.push)
-        if device.identity.expires_at is not None:
-            device.expiry = Deadline(partial(self._check_expiry, socket, device))
-            self._arm_expiry(device.expiry, device.identity.expires_at)
+        self._watch_expiry(socket, device)
         logger.debug("user %s connected", device.identity.user)
 
     def _disconnected(self, socket: Socket, reason: CloseReason) -> None:
@@ -172,6 +181,36 @@ class Gateway:
         self._delivery.detach(device.inbox, device.push)
         self._delivery.close(device.inbox)
         logger.debug("user %s disconnected: %s", device.identity.user, reason)
+
+    # -- moving to another process
+
+    def _export(self, socket: Socket) -> bytes:
+        device: Device = socket.data
+        identity, position = device.identity, device.inbox.position
+        assert position is not None
+        return _encode_moved(MovedDevice(identity.user, identity.expires_at, position))
+
+    async def _restore(self, socket: Socket, data: bytes) -> None:
+        moved = _moved.decode(data)
+        inbox = await self._open_inbox(moved.user)
+        try:
+            await self._delivery.resume(inbox, socket.send, moved.seen)
+        except BaseException as exc:
+            self._delivery.close(inbox)
+            if isinstance(exc, StoreUnavailable):
+                raise ConnectUnavailable from exc
+            raise
+        device = Device(Identity(moved.user, moved.expires_at), inbox, socket.send)
+        socket.data = device
+        self._watch_expiry(socket, device)
+        logger.debug("user %s moved here", moved.user)
+
+    # -- tokens that expire
+
+    def _watch_expiry(self, socket: Socket, device: Device) -> None:
+        if device.identity.expires_at is not None:
+            device.expiry = Deadline(partial(self._check_expiry, socket, device))
+            self._arm_expiry(device.expiry, device.identity.expires_at)
 
     def _arm_expiry(self, deadline: Deadline, expires_at: float) -> None:
         # A little late rather than early: deadlines may fire before their time.

@@ -16,10 +16,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from parley.socketio.engine import MESSAGE, CloseReason, Engine, Options, Session
-from parley.socketio.namespaces import Event, Socket
-from parley.socketio.polling import PollingEndpoint
+from parley.socketio.endpoint import PollingEndpoint
+from parley.socketio.engine import Engine
+from parley.socketio.events import Event
+from parley.socketio.namespaces import Socket
+from parley.socketio.options import Options
+from parley.socketio.protocol import MESSAGE, CloseReason
 from parley.socketio.server import Server
+from parley.socketio.session import Session
 from parley.socketio.websocket import websocket_protocol
 
 OPTIONS = Options(

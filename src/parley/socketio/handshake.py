@@ -1,10 +1,14 @@
-"""The opening handshake of a WebSocket, RFC 6455 section 4.2.  Sans-I/O."""
+"""How a session begins, and the opening handshake of a WebSocket, RFC 6455 section 4.2.
+
+Sans-I/O.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +17,16 @@ import msgspec
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_BYTES: Final = 16
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """The request with which a session began, whatever its transport."""
+
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    query: Mapping[str, str]
+    remote: str
+    """The peer's address."""
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -7,18 +7,19 @@ import enum
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 from parley.socketio import packets
-from parley.socketio.deadlines import Deadline
-from parley.socketio.engine import MESSAGE, CloseReason, Session
+from parley.socketio.acks import AckCallback, Acks, AckTimeout, call_back
+from parley.socketio.events import Event
 from parley.socketio.packets import PacketError, PacketType
+from parley.socketio.peers import MovedSocket
+from parley.socketio.protocol import MESSAGE, CloseReason
+from parley.socketio.session import Session
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class ConnectRefused(Exception):
@@ -39,74 +40,6 @@ class ConnectUnavailable(Exception):
     The transport is closed, after which official clients try again by
     themselves; after a CONNECT_ERROR they would not.
     """
-
-
-class AckTimeout(Exception):
-    """The client did not acknowledge in time, or its connection ended."""
-
-
-class Event:
-    """One event that a client emitted."""
-
-    __slots__ = ("_attachments", "_id", "_raw", "_socket", "name")
-
-    def __init__(
-        self,
-        socket: Socket,
-        name: str,
-        raw: list[msgspec.Raw],
-        ack_id: int | None,
-        attachments: list[bytes] | None,
-    ) -> None:
-        self.name = name
-        self._socket = socket
-        self._raw = raw
-        self._id = ack_id
-        self._attachments = attachments
-
-    def __len__(self) -> int:
-        """The number of arguments."""
-        return len(self._raw) - 1
-
-    @property
-    def wants_ack(self) -> bool:
-        """True until the acknowledgement that the client asked for is given."""
-        return self._id is not None
-
-    @property
-    def binary(self) -> bool:
-        """True if attachments came with it."""
-        return bool(self._attachments)
-
-    def args(self) -> list[Any]:
-        """The arguments as Python's own types; attachments are ``bytes``.
-
-        Raises:
-            PacketError: not valid JSON; the connection is closed if a handler lets it pass.
-        """
-        return packets.decode_values(self._raw[1:], self._attachments or ())
-
-    def decode(self, decoder: msgspec.json.Decoder[T], index: int = 0) -> T:
-        """One argument, decoded by a typed decoder straight from the wire.
-
-        Raises:
-            IndexError: there are fewer arguments.
-            msgspec.DecodeError, UnicodeDecodeError, RecursionError: as the decoder does.
-        """
-        return decoder.decode(self._raw[index + 1])
-
-    def ack(self, *values: object) -> None:
-        """Answer the acknowledgement, if one was asked for and not yet given."""
-        ack_id, self._id = self._id, None
-        if ack_id is not None:
-            self._socket.send_values(PacketType.ACK, ack_id, values)
-
-    def ack_json(self, array: bytes) -> None:
-        """As :meth:`ack`, with the JSON array of the values already encoded."""
-        ack_id, self._id = self._id, None
-        if ack_id is not None:
-            namespace = self._socket.namespace.name
-            self._socket.send(MESSAGE + packets.encode(PacketType.ACK, namespace, ack_id, array))
 
 
 class SocketState(enum.Enum):
@@ -132,7 +65,6 @@ class Socket:
     __slots__ = (
         "_acks",
         "_connection",
-        "_last_ack",
         "data",
         "id",
         "namespace",
@@ -141,8 +73,11 @@ class Socket:
         "task",
     )
 
-    def __init__(self, connection: Owner, namespace: Namespace) -> None:
-        self.id = secrets.token_urlsafe(15)
+    def __init__(
+        self, connection: Owner, namespace: Namespace, moved: MovedSocket | None = None
+    ) -> None:
+        """``moved``: what it was in another process, if it began there."""
+        self.id = secrets.token_urlsafe(15) if moved is None else moved.id
         self.session = connection.session
         self._connection = connection
         self.namespace = namespace
@@ -150,8 +85,9 @@ class Socket:
         self.data: Any = None
         """The application's own."""
         self.task: asyncio.Future[None] | None = None
-        self._acks: dict[int, tuple[AckCallback, Deadline]] | None = None
-        self._last_ack = 0
+        self._acks: Acks | None = None
+        if moved is not None and moved.last_ack:
+            self._acks = Acks(self.session.engine.deadlines, moved.last_ack)
 
     def emit(
         self, event: str, *args: object, ack: AckCallback | None = None, timeout: float = 30.0
@@ -170,12 +106,13 @@ class Socket:
             self.send_values(PacketType.EVENT, None, (event, *args))
         elif self.state is SocketState.DISCONNECTED:
             gone = AckTimeout("the client has gone")
-            asyncio.get_running_loop().call_soon(_call_back, ack, gone)
-        elif len(self._acks or ()) >= self.session.engine.options.max_acks:
-            raise RuntimeError("too many acknowledgements are being waited for")
+            asyncio.get_running_loop().call_soon(call_back, ack, gone)
         else:
-            self._last_ack += 1
-            ack_id = self._last_ack
+            if self._acks is None:
+                self._acks = Acks(self.session.engine.deadlines)
+            if len(self._acks) >= self.session.engine.options.max_acks:
+                raise RuntimeError("too many acknowledgements are being waited for")
+            ack_id = self._acks.next_id()
             self.send_values(PacketType.EVENT, ack_id, (event, *args))
             self._await_ack(ack_id, ack, timeout)
 
@@ -183,6 +120,12 @@ class Socket:
         """Send an encoded text packet (see :func:`encode_event`)."""
         if self.state is not SocketState.DISCONNECTED:
             self.session.send(packet)
+
+    def send_json(self, packet_type: PacketType, ack_id: int | None, array: bytes) -> None:
+        """Send an EVENT or ACK with the JSON array of its values."""
+        if self.state is not SocketState.DISCONNECTED:
+            packet = packets.encode(packet_type, self.namespace.name, ack_id, array)
+            self.session.send(MESSAGE + packet)
 
     def send_values(
         self, packet_type: PacketType, ack_id: int | None, values: tuple[object, ...]
@@ -217,47 +160,47 @@ class Socket:
         if self.task is not None:
             self.task.cancel()
         self.namespace.sockets.pop(self.id, None)
-        acks, self._acks = self._acks or {}, None
-        for callback, deadline in acks.values():
-            self.session.engine.deadlines.cancel(deadline)
-            _call_back(callback, AckTimeout("the client has gone"))
+        acks, self._acks = self._acks, None
+        if acks is not None:
+            acks.expire()
         self.namespace.disconnected(self, reason)
 
     def awaits(self, ack_id: int) -> bool:
         """True if an acknowledgement of that id is being waited for."""
         return self._acks is not None and ack_id in self._acks
 
-    def acknowledged(self, ack_id: int, answer: list[Any] | AckTimeout) -> None:
-        """An acknowledgement came, or will not come any more."""
-        callback, deadline = (self._acks or {}).pop(ack_id, (None, None))
-        if callback is not None and deadline is not None:
-            self.session.engine.deadlines.cancel(deadline)
-            _call_back(callback, answer)
+    def acknowledged(self, ack_id: int, answer: list[Any]) -> None:
+        """The client acknowledged an event."""
+        if self._acks is not None:
+            self._acks.settle(ack_id, answer)
+
+    def export(self) -> MovedSocket:
+        """What it will be in another process; only if its namespace can move."""
+        assert self.namespace.move is not None
+        data = self.namespace.move.export(self)
+        last_ack = self._acks.last if self._acks is not None else 0
+        return MovedSocket(self.id, self.namespace.name, data, last_ack)
 
     def _await_ack(self, ack_id: int, callback: AckCallback, timeout: float) -> None:
-        if self.state is SocketState.DISCONNECTED:  # sending it was too much for the client
-            _call_back(callback, AckTimeout("the client has gone"))
-            return
-        if self._acks is None:
-            self._acks = {}
-        timed_out = AckTimeout("no acknowledgement in time")
-        deadline = Deadline(lambda: self.acknowledged(ack_id, timed_out))
-        self._acks[ack_id] = (callback, deadline)
-        self.session.engine.deadlines.arm(deadline, timeout)
+        if self._acks is None:  # sending it was too much for the client
+            call_back(callback, AckTimeout("the client has gone"))
+        else:
+            self._acks.wait(ack_id, callback, timeout)
 
 
-def _call_back(callback: AckCallback, answer: list[Any] | AckTimeout) -> None:
-    try:
-        callback(answer)
-    except Exception:
-        logger.exception("the callback of an acknowledgement failed")
-
-
-AckCallback: TypeAlias = Callable[[list[Any] | AckTimeout], object]
 Authorize: TypeAlias = Callable[[Socket, dict[str, Any]], Awaitable[None] | None]
 Connected: TypeAlias = Callable[[Socket, dict[str, Any]], object]
 Disconnected: TypeAlias = Callable[[Socket, CloseReason], object]
 EventHandler: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+Export: TypeAlias = Callable[[Socket], bytes]
+Restore: TypeAlias = Callable[[Socket, bytes], Coroutine[Any, Any, None]]
+
+
+class Move(NamedTuple):
+    """An application's hooks; see :meth:`Namespace.on_move`."""
+
+    export: Export
+    restore: Restore
 
 
 class Namespace:
@@ -270,6 +213,8 @@ class Namespace:
         self.name = name
         self.sockets: dict[str, Socket] = {}
         """The connected ones, by id."""
+        self.move: Move | None = None
+        """Absent if sockets can't move."""
         self._authorize: Authorize | None = None
         self._connected: Connected | None = None
         self._disconnected: Disconnected | None = None
@@ -299,6 +244,22 @@ class Namespace:
         authorized or was being so, whether or not it came to join."""
         self._disconnected = handler
         return handler
+
+    def on_move(self, export: Export, restore: Restore) -> None:
+        """Let a socket move to another process when its client changes over to a WebSocket.
+
+        ``export(socket)`` returns what ``restore(socket, data)`` needs over
+        there.  It must have no effect; the on_disconnect handler is called
+        next, in the same turn of the loop, with :attr:`CloseReason.MOVED`.
+        The new socket has the old one's id; nothing comes from its client
+        before ``restore`` has returned, and anything may be sent to it.  If
+        ``restore`` raises, the client is made to connect anew.
+
+        Acknowledgements that the old socket waited for time out.  Without
+        these hooks, clients in this namespace stay on polling unless their
+        WebSocket reaches the same process.
+        """
+        self.move = Move(export, restore)
 
     def on(self, event: str) -> Callable[[EventHandler], EventHandler]:
         """``handler(socket, event)`` is called for every event of that name."""

@@ -24,7 +24,7 @@ import msgspec
 
 from parley.socketio import packets
 from parley.socketio.deadlines import Deadline
-from parley.socketio.engine import MESSAGE, CloseReason, Engine, Options, Session
+from parley.socketio.engine import Engine
 from parley.socketio.namespaces import (
     ConnectRefused,
     ConnectUnavailable,
@@ -32,7 +32,11 @@ from parley.socketio.namespaces import (
     Socket,
     SocketState,
 )
+from parley.socketio.options import Options
 from parley.socketio.packets import Packet, PacketError, PacketType
+from parley.socketio.peers import MovedConnection, MovedSocket, Peers
+from parley.socketio.protocol import MESSAGE, CloseReason
+from parley.socketio.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,7 @@ class Connection:
         self._connect_deadline: Deadline | None = None
         self._await_connect()
 
-    # -- engine.Handler
+    # -- session.Handler
 
     def on_text(self, message: bytes) -> None:
         try:
@@ -98,6 +102,36 @@ class Connection:
         for socket in list(self.sockets.values()):
             socket.left(reason)
         self.sockets.clear()
+
+    # -- session.MovableHandler
+
+    def movable(self) -> bool:
+        return all(socket.namespace.move is not None for socket in self.sockets.values())
+
+    def settled(self) -> bool:
+        return all(socket.state is SocketState.CONNECTED for socket in self.sockets.values())
+
+    def export(self) -> MovedConnection:
+        sockets = [socket.export() for socket in self.sockets.values()]
+        incomplete = [] if self._waiting is None else self._waiting.parts()
+        return MovedConnection(sockets, sorted(self._dismissed or ()), incomplete)
+
+    async def restore(self, moved: MovedConnection) -> None:
+        self._dismissed = set(moved.dismissed) or None
+        try:
+            async with asyncio.timeout(self.session.engine.options.upgrade_timeout):
+                await self._restore([self._arrived(socket) for socket in moved.sockets])
+        except Exception as exc:
+            if not isinstance(exc, ConnectUnavailable):
+                logger.error("a session that moved here can't go on", exc_info=exc)
+            self.session.close(CloseReason.FORCED)
+        for binary, message in moved.incomplete:
+            if binary:
+                self.on_binary(message)
+            else:
+                self.on_text(message)
+
+    # -- namespaces.Owner
 
     def dismiss(self, socket: Socket) -> None:
         """The server disconnected a socket; its client may not know yet."""
@@ -169,6 +203,28 @@ class Connection:
             self.session.engine.deadlines.cancel(self._waiting.deadline)
             self._waiting = None
 
+    # -- arriving from another process
+
+    def _arrived(self, moved: MovedSocket) -> asyncio.Future[None]:
+        """The socket is here, and being restored."""
+        namespace = self._server.find(moved.namespace)
+        if namespace is None or namespace.move is None:
+            raise LookupError(f"there is no such namespace to move to: {moved.namespace}")
+        socket = Socket(self, namespace, moved)
+        self._add(socket)
+        socket.task = asyncio.ensure_future(namespace.move.restore(socket, moved.data))
+        return socket.task
+
+    async def _restore(self, tasks: list[asyncio.Future[None]]) -> None:
+        """Raises what one of them raises; one of a socket that leaves is cancelled."""
+        if tasks:
+            await asyncio.wait(tasks)
+        for socket in self.sockets.values():
+            socket.task = None
+        failures = [task.exception() for task in tasks if not task.cancelled()]
+        for failure in filter(None, failures):
+            raise failure
+
     # -- joining a namespace
 
     def _connect(self, packet: Packet) -> None:
@@ -206,15 +262,19 @@ class Connection:
                     self._join(socket, auth)
 
     def _join(self, socket: Socket, auth: dict[str, Any]) -> None:
-        socket.state = SocketState.CONNECTED
-        socket.namespace.sockets[socket.id] = socket
-        self._set_connect_deadline(None)
+        self._add(socket)
         if not self.session.engine.options.keep_handshake:
             self.session.handshake = None
         json = b'{"sid":"%s"}' % socket.id.encode()
         packet = packets.encode(PacketType.CONNECT, socket.namespace.name, None, json)
         self.session.send(MESSAGE + packet)
         socket.namespace.connected(socket, auth)
+
+    def _add(self, socket: Socket) -> None:
+        socket.state = SocketState.CONNECTED
+        self.sockets[socket.namespace.name] = socket
+        socket.namespace.sockets[socket.id] = socket
+        self._set_connect_deadline(None)
 
     def _not_authorized(self, socket: Socket, exc: BaseException) -> None:
         if not isinstance(exc, ConnectRefused):
@@ -254,12 +314,23 @@ class _Attachments(msgspec.Struct):
     arrived: list[bytes]
     deadline: Deadline
 
+    def parts(self) -> list[tuple[bool, bytes]]:
+        """All of it, as it came."""
+        packet = self.packet
+        text = packets.encode(
+            packet.type, packet.namespace, packet.id, packet.json, packet.attachments
+        )
+        return [(False, text), *((True, attachment) for attachment in self.arrived)]
+
 
 class Server:
     """A Socket.IO server; give :attr:`engine` to the transports."""
 
-    def __init__(self, options: Options) -> None:
-        self.engine = Engine(options, lambda session: Connection(self, session))
+    def __init__(self, options: Options, *, node: str = "", peers: Peers | None = None) -> None:
+        """``node`` and ``peers``: as :class:`Engine` has them."""
+        self.engine = Engine(
+            options, lambda session: Connection(self, session), node=node, peers=peers
+        )
         self._namespaces: dict[str, Namespace] = {}
 
     def namespace(self, name: str = "/") -> Namespace:

@@ -20,22 +20,19 @@ import msgspec
 
 from parley.socketio import frames, handshake
 from parley.socketio.deadlines import Deadline
-from parley.socketio.engine import (
+from parley.socketio.engine import Engine
+from parley.socketio.frames import CloseCode, FrameParser, Opcode
+from parley.socketio.handshake import Handshake
+from parley.socketio.peers import UpgradeRefused
+from parley.socketio.protocol import (
     BAD_METHOD,
     BAD_REQUEST,
-    PROBE_PING,
-    PROBE_PONG,
-    TURN,
-    UPGRADE,
+    UNKNOWN_SESSION,
     CloseReason,
-    Engine,
-    Handshake,
     Problem,
-    Session,
-    State,
 )
-from parley.socketio.frames import CloseCode, FrameParser, Opcode
-from parley.socketio.polling import PollingTransport
+from parley.socketio.session import TURN, Session, State
+from parley.socketio.upgrade import LocalUpgrade, RemoteUpgrade, Upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ _CLOSE_CODES: Final = {
 class Phase(enum.Enum):
     HANDSHAKE = enum.auto()
     PROBING = enum.auto()
-    """Asks to take over a polling session; says nothing but the probe."""
+    """Asks to take over a polling session; see ``upgrade``."""
     OPEN = enum.auto()
     CLOSING = enum.auto()
     """Our Close frame is out; only the peer's is waited for."""
@@ -74,6 +71,7 @@ class WebSocketTransport(asyncio.Protocol):
         "_reading",
         "_session",
         "_transport",
+        "_upgrade",
         "_write_paused",
         "engine",
     )
@@ -94,7 +92,9 @@ class WebSocketTransport(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._backlog: deque[frames.Message] | None = None
+        """What came and can't be taken yet."""
         self._deadline: Deadline | None = None
+        self._upgrade: Upgrade | None = None
         self._reading = True
         self._write_paused = False
 
@@ -113,7 +113,7 @@ class WebSocketTransport(asyncio.Protocol):
             return
         messages = self._parser.feed(data)
         with self.engine.batch:
-            if self._backlog:
+            if self._backlog is not None:
                 self._backlog.extend(messages)
             else:
                 self._take(messages)
@@ -130,7 +130,7 @@ class WebSocketTransport(asyncio.Protocol):
         if phase is Phase.OPEN:
             self._session.close(CloseReason.TRANSPORT_ERROR if exc else CloseReason.TRANSPORT_CLOSE)
         elif phase is Phase.PROBING:
-            self._abandon_probe()
+            self.give_up()
         self._out.clear()
         self._backlog = None
 
@@ -148,10 +148,15 @@ class WebSocketTransport(asyncio.Protocol):
             self.flush()
         self._transport.close()
 
-    # -- engine.Transport
+    # -- session.Transport
 
     def attach(self, session: Session) -> None:
         self._session = session
+        self._phase = Phase.OPEN
+        self._upgrade = None
+        self._set_deadline(None)
+        if session.paused:
+            self.pause()
 
     def send_text(self, packet: bytes) -> None:
         self._queue(Opcode.TEXT, packet)
@@ -177,15 +182,8 @@ class WebSocketTransport(asyncio.Protocol):
             if backlog:
                 self._take(backlog)
         session = self._session
-        if (
-            session.state is State.OPEN
-            and not session.paused
-            and not self._reading
-            and self.drained()
-            and not self._transport.is_closing()
-        ):
-            self._reading = True
-            self._transport.resume_reading()
+        if session.state is State.OPEN and not session.paused and self.drained():
+            self._read_on()
 
     def drained(self) -> bool:
         return not self._backlog
@@ -227,6 +225,10 @@ class WebSocketTransport(asyncio.Protocol):
                         session.receive_binary(payload)
                     continue
             self._take_other(opcode, payload)
+            if self._upgrade is not None and self._upgrade.busy:
+                self._backlog = deque(islice(messages, taken + 1, None))
+                self.pause()
+                return
 
     def _keep(self, messages: Iterable[frames.Message], taken: int) -> None:
         """Put off what is left of a batch, and read no more meanwhile."""
@@ -248,10 +250,10 @@ class WebSocketTransport(asyncio.Protocol):
             pass  # what a peer sends before it sees our Close frame is not for us
         elif opcode == Opcode.PING:
             self._queue(Opcode.PONG, payload)
-        elif opcode == Opcode.TEXT:
-            self._probe(payload)
+        elif opcode == Opcode.TEXT and self._upgrade is not None:
+            self._upgrade.take(payload)
         elif opcode == Opcode.BINARY:
-            self._abandon_probe()
+            self.give_up()
 
     # -- the opening handshake
 
@@ -274,7 +276,7 @@ class WebSocketTransport(asyncio.Protocol):
         self._parser = FrameParser(engine.options.max_payload)
         self._transport.write(answer)
         if "sid" in request.query:
-            self._begin_probe(engine.sessions[request.query["sid"]])
+            self._begin_upgrade(request.query["sid"])
         else:
             self._open(request)
 
@@ -286,7 +288,10 @@ class WebSocketTransport(asyncio.Protocol):
             return problem
         if request.query["transport"] != self.name or self.engine.draining:
             return BAD_REQUEST
-        return None
+        sid = request.query.get("sid")
+        if sid is None or sid in self.engine.sessions or self.engine.elsewhere(sid):
+            return None
+        return UNKNOWN_SESSION
 
     def _refuse(
         self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()
@@ -298,49 +303,38 @@ class WebSocketTransport(asyncio.Protocol):
     def _open(self, request: handshake.Request) -> None:
         peer = self._transport.get_extra_info("peername")
         remote = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._phase = Phase.OPEN
         with self.engine.batch:
             session = self.engine.open(self, Handshake(request.headers, request.query, remote))
             session.send(self.engine.open_packet(session))
 
     # -- the upgrade of a polling session
 
-    def _begin_probe(self, session: Session) -> None:
-        self._session = session
-        if session.probe is not None or not isinstance(session.transport, PollingTransport):
-            # Complete the handshake first, as the official server does: a
-            # client tells this from an unknown session by it.
-            self._send_close(CloseCode.POLICY, "this session can't be upgraded")
-            return
+    def _begin_upgrade(self, sid: str) -> None:
+        session = self.engine.sessions.get(sid)
         self._phase = Phase.PROBING
-        session.probe = self
-        self._set_deadline(self._abandon_probe, self.engine.options.upgrade_timeout)
-
-    def _probe(self, packet: bytes) -> None:
-        session = self._session
-        polling = session.transport
-        if not isinstance(polling, PollingTransport):
-            self._abandon_probe()
-        elif packet == PROBE_PING:
-            polling.begin_upgrade()
-            self.send_text(PROBE_PONG)
-        elif packet == UPGRADE and polling.upgrading:
-            self._set_deadline(None)
-            self._phase = Phase.OPEN
-            session.upgrade(self)
-            polling.hand_over(self)
-            if session.paused:
-                self.pause()
+        if session is None:
+            self._upgrade = RemoteUpgrade(self.engine, sid, self)
         else:
-            self._abandon_probe()
+            try:
+                self._upgrade = LocalUpgrade(session, self)
+            except UpgradeRefused as exc:
+                # The handshake is complete first, as the official server's is: a
+                # client tells this from an unknown session by it.
+                self._send_close(CloseCode.POLICY, str(exc))
+                return
+        self._set_deadline(self.give_up, self.engine.options.upgrade_timeout)
 
-    def _abandon_probe(self) -> None:
-        """Leave the polling session as it was."""
-        session = self._session
-        if session.probe is self:
-            session.probe = None
-            if isinstance(session.transport, PollingTransport):
-                session.transport.abandon_upgrade()
+    def go_on(self) -> None:
+        backlog, self._backlog = self._backlog, None
+        with self.engine.batch:
+            self._take(backlog or [])
+        if self._phase is Phase.PROBING and self._backlog is None:
+            self._read_on()
+
+    def give_up(self) -> None:
+        upgrade, self._upgrade = self._upgrade, None
+        if upgrade is not None:
+            upgrade.abandon()
         self._send_close(CloseCode.POLICY, "upgrade not completed")
 
     # -- the end
@@ -350,7 +344,7 @@ class WebSocketTransport(asyncio.Protocol):
         phase = self._phase
         self._send_close(failure.code, failure.reason)
         if phase is Phase.PROBING:
-            self._abandon_probe()
+            self.give_up()
         # The peer's answer can't be told any more from the rest of what it sends.
         self._set_deadline(self._transport.abort, _FAILED_LINGER)
         if phase is Phase.OPEN:
@@ -364,7 +358,7 @@ class WebSocketTransport(asyncio.Protocol):
         if phase is Phase.OPEN:
             self._session.close(CloseReason.TRANSPORT_CLOSE)
         elif phase is Phase.PROBING:
-            self._abandon_probe()
+            self.give_up()
         self.flush()
         self._transport.close()
 
@@ -376,10 +370,13 @@ class WebSocketTransport(asyncio.Protocol):
             self.engine.batch.add(self)
         self._out.append(frames.encode_close(code, reason))
         self._backlog = None
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True  # the peer's Close frame must get through
-            self._transport.resume_reading()
+        self._read_on()  # the peer's Close frame must get through
         self._set_deadline(self._transport.abort, self.engine.options.close_timeout)
+
+    def _read_on(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
 
     def _set_deadline(self, callback: Any, seconds: float = 0) -> None:
         if self._deadline is not None:

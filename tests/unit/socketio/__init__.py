@@ -12,9 +12,14 @@ from urllib.parse import urlencode
 import msgspec
 from websockets.frames import Close, Frame, Opcode
 
-from parley.socketio.engine import CloseReason, Engine, Handshake, Options, Session, State
-from parley.socketio.namespaces import Event, Namespace, Socket
+from parley.socketio.engine import Engine
+from parley.socketio.events import Event
+from parley.socketio.handshake import Handshake
+from parley.socketio.namespaces import Namespace, Socket
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason
 from parley.socketio.server import Server
+from parley.socketio.session import Session, State
 from parley.socketio.websocket import websocket_protocol
 
 T = TypeVar("T")

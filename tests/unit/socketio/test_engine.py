@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping
 import msgspec
 import pytest
 
-from parley.socketio import engine as engineio
-from parley.socketio.engine import CloseReason, Engine, Options, Problem, State
+from parley.socketio import protocol
+from parley.socketio.engine import Engine
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason, Problem
+from parley.socketio.session import State
 
 from . import Client, Recorder, Told, in_virtual_time, new_engine, until
 
@@ -51,13 +54,11 @@ GOOD = {"EIO": "4", "transport": "polling"}
     [
         (GOOD, {}, None),
         ({**GOOD, "transport": "websocket"}, {}, None),
-        ({**GOOD, "transport": "webtransport"}, {}, engineio.UNKNOWN_TRANSPORT),
-        ({"EIO": "4"}, {}, engineio.UNKNOWN_TRANSPORT),
-        ({**GOOD, "EIO": "3"}, {}, engineio.BAD_VERSION),
-        ({"transport": "polling"}, {}, engineio.BAD_VERSION),
-        ({**GOOD, "sid": "nobody"}, {}, engineio.UNKNOWN_SESSION),
-        ({**GOOD, "sid": ""}, {}, engineio.UNKNOWN_SESSION),
-        (GOOD, {"origin": "https://evil.test", "host": "parley.test"}, engineio.FORBIDDEN),
+        ({**GOOD, "transport": "webtransport"}, {}, protocol.UNKNOWN_TRANSPORT),
+        ({"EIO": "4"}, {}, protocol.UNKNOWN_TRANSPORT),
+        ({**GOOD, "EIO": "3"}, {}, protocol.BAD_VERSION),
+        ({"transport": "polling"}, {}, protocol.BAD_VERSION),
+        (GOOD, {"origin": "https://evil.test", "host": "parley.test"}, protocol.FORBIDDEN),
         (GOOD, {"origin": "https://parley.test", "host": "parley.test"}, None),
     ],
 )

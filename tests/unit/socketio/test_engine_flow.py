@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from parley.socketio.engine import CloseReason, Engine, State
+from parley.socketio.engine import Engine
+from parley.socketio.protocol import CloseReason
+from parley.socketio.session import State
 
 from . import PATIENCE, Client, in_virtual_time, new_engine, settle
 

@@ -12,8 +12,11 @@ import msgspec
 import pytest
 from starlette.types import Message
 
-from parley.socketio.engine import CloseReason, Engine, Options, Session, State
-from parley.socketio.polling import PollingEndpoint
+from parley.socketio.endpoint import PollingEndpoint
+from parley.socketio.engine import Engine
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason
+from parley.socketio.session import Session, State
 
 from . import Told, in_virtual_time, new_engine, settle
 

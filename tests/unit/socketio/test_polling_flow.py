@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from parley.socketio.engine import CloseReason, State
+from parley.socketio.protocol import CloseReason
+from parley.socketio.session import State
 
 from . import settle
 from .test_polling import UNKNOWN_SESSION, PollingClient

@@ -10,14 +10,10 @@ from typing import Any
 
 import pytest
 
-from parley.socketio.engine import CloseReason, Options
-from parley.socketio.namespaces import (
-    ConnectRefused,
-    ConnectUnavailable,
-    Event,
-    Socket,
-    SocketState,
-)
+from parley.socketio.events import Event
+from parley.socketio.namespaces import ConnectRefused, ConnectUnavailable, Socket, SocketState
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason
 from parley.socketio.server import Server
 
 from . import HANDSHAKE, Peer, in_virtual_time, settle

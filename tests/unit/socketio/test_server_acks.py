@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from parley.socketio.engine import CloseReason, Options
-from parley.socketio.namespaces import AckTimeout, encode_event
+from parley.socketio.acks import AckTimeout
+from parley.socketio.namespaces import encode_event
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason
 
 from . import Taken, in_virtual_time, settle
 

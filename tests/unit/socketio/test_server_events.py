@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.socketio.engine import CloseReason, Options
-from parley.socketio.namespaces import Event, Socket
+from parley.socketio.events import Event
+from parley.socketio.namespaces import Socket
+from parley.socketio.options import Options
 from parley.socketio.packets import PacketError
+from parley.socketio.protocol import CloseReason
 
 from . import Peer, Taken, in_virtual_time, settle
 

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 from websockets.frames import Frame, Opcode
 
-from parley.socketio.engine import CloseReason, Engine, Session, State
+from parley.socketio.engine import Engine
 from parley.socketio.polling import PollingTransport
+from parley.socketio.protocol import CloseReason
+from parley.socketio.session import Session, State
 
 from . import Told, WebSocketClient, close_frame, in_virtual_time, new_engine, settle
 from .test_polling import BAD_REQUEST, PollingClient

@@ -8,7 +8,8 @@ import json
 import pytest
 from websockets.frames import Frame, Opcode
 
-from parley.socketio.engine import CloseReason, State
+from parley.socketio.protocol import CloseReason
+from parley.socketio.session import State
 
 from . import OpenedWebSocket as Opened
 from . import WebSocketClient, close_frame, new_engine, settle, until

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 from websockets.frames import Frame, Opcode
 
-from parley.socketio.engine import CloseReason, Engine, Options
+from parley.socketio.engine import Engine
+from parley.socketio.options import Options
+from parley.socketio.protocol import CloseReason
 
 from . import OpenedWebSocket as Opened
 from . import Told, WebSocketClient, close_frame, in_virtual_time, new_engine, settle
