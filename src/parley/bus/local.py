@@ -11,6 +11,7 @@ class LocalBus:
     """Passes each push straight on.  Loses, repeats and reorders nothing."""
 
     def __init__(self) -> None:
+        self.losses = self.dropped = self.malformed = 0
         self._subscribed: set[UserId] = set()
         self._receive: Callable[[UserId, int, bytes], None] | None = None
 

@@ -67,6 +67,11 @@ class Inbox:
         self._heard = self.position
         self._held = None
 
+    def rewind(self, position: int) -> None:
+        """Go on after an earlier ``position``: what had been pushed behind it does not exist."""
+        self.position = position
+        self.disbelieve()
+
     @property
     def missing(self) -> bool:
         """True while a push is known to exist that can't be made yet."""

@@ -136,6 +136,13 @@ class Bus(Protocol):
     the ``seq`` of each push lets the receiving node notice and repair that.
     """
 
+    losses: int
+    """Times that the bus went away, in whole or in part."""
+    dropped: int
+    """Publishes that could not be carried."""
+    malformed: int
+    """What arrived and was not Parley's."""
+
     @property
     def connected(self) -> bool:
         """False while nothing can be carried, as far as this end knows."""

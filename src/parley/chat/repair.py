@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -29,6 +29,9 @@ RETRY_WAIT: Final = 0.5
 """Seconds between attempts while the store is away, or doesn't show what was heard of."""
 MAX_RETRIES: Final = 5
 """Attempts to find what the store doesn't show; then it is taken for a false report."""
+AFTERMATH: Final = 5.0
+"""Seconds after the bus is back for which inboxes are compared as if it were away: other nodes may
+not have it back yet."""
 _FILL_PAGE: Final = 200
 _MAX_FILLS: Final = 8
 """Gaps that are filled at a time; the others wait."""
@@ -62,6 +65,8 @@ class Repair:
         self._intervals = intervals
         self._gate = asyncio.Semaphore(_MAX_FILLS)
         self._hurry = asyncio.Event()
+        self._settled_at = 0.0
+        """When the bus can be relied on again, in the loop's time."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.gaps_filled = 0
         """Times that the store had to be read for pushes that did not arrive."""
@@ -83,7 +88,8 @@ class Repair:
             self._run(self._fill(inbox))
 
     def compare_all(self) -> None:
-        """Compare all inboxes with the store now: pushes may have been lost."""
+        """Compare all inboxes with the store now: the bus was away, pushes may have been lost."""
+        self._settled_at = asyncio.get_running_loop().time() + AFTERMATH
         self._hurry.set()
 
     async def read(self, inbox: Inbox) -> bool:
@@ -147,7 +153,8 @@ class Repair:
         intervals, time = self._intervals, asyncio.get_running_loop().time
         started = time()
         while not self._hurry.is_set():
-            seconds = intervals.connected if self._bus.connected else intervals.away
+            settled = self._bus.connected and time() >= self._settled_at
+            seconds = intervals.connected if settled else intervals.away
             left = started + seconds * part - time()
             if left <= 0:
                 return
@@ -156,6 +163,7 @@ class Repair:
                 await asyncio.wait_for(self._hurry.wait(), min(left, intervals.away))
 
     async def _compare(self, owners: Sequence[UserId]) -> None:
+        before = {owner: inbox.position for owner, inbox in self._of(owners)}
         try:
             heads = await self._store.heads(owners)
         except StoreUnavailable as exc:
@@ -164,11 +172,21 @@ class Repair:
         except Exception:
             logger.exception("comparing inboxes failed")
             return
+        for owner, inbox in self._of(owners):
+            position = before.get(owner)
+            if position is not None and heads[owner] < position == inbox.position:
+                # What was pushed is no more: an older copy of the store has taken over.
+                logger.error("the store has lost chats: a user's inbox ends before it did")
+                inbox.rewind(heads[owner])
+            inbox.hear(heads[owner])
+            self.check(inbox)
+
+    def _of(self, owners: Sequence[UserId]) -> Iterator[tuple[UserId, Inbox]]:
+        """Those who are still here."""
         for owner in owners:
             inbox = self._inboxes.get(owner)
             if inbox is not None:
-                inbox.hear(heads[owner])
-                self.check(inbox)
+                yield owner, inbox
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -52,6 +52,7 @@ class NetworkBus:
     """One node's end of a network: a :class:`parley.chat.ports.Bus`."""
 
     def __init__(self, network: Network) -> None:
+        self.losses = self.dropped = self.malformed = 0
         self.subscribed: set[UserId] = set()
         self._network = network
         self._receive: Callable[[UserId, int, bytes], None]

@@ -110,7 +110,29 @@ async def test_what_arrives_in_time_is_not_read(make_node: MakeNode) -> None:
     assert node.delivery.gaps_filled == 0
 
 
+async def test_for_a_while_after_the_bus_is_back(make_node: MakeNode) -> None:
+    node = make_node(Intervals(connected=NEVER, away=SOON))
+    seen = await node.device(BOB)
+    node.bus.restored()  # here; the sender's node has it back a little later
+    await until(lambda: node.store.calls["heads"] > 2)
+    await node.send(BOB, lost=[1])
+    await until(lambda: seen == [1])
+
+
 # What does not exist
+
+
+async def test_a_store_that_lost_what_was_pushed(make_node: MakeNode) -> None:
+    node = make_node(Intervals(connected=SOON))
+    seen = await node.device(BOB)
+    await node.send(BOB, 2)
+    for seq in range(3, 6):  # an older copy of the store takes over, without these
+        node.bus.publish(BOB, seq, b"%d" % seq)
+    assert seen == [1, 2, 3, 4, 5]
+    before = node.store.calls["heads"]
+    await until(lambda: node.store.calls["heads"] > before + 1)
+    await node.send(BOB, 2)
+    assert seen == [1, 2, 3, 4, 5, 3, 4]  # they are new messages
 
 
 async def test_a_false_report_is_not_believed_for_long(
