@@ -1,0 +1,143 @@
+"""Which nodes there are, and how to reach them: each keeps a record of itself in Redis.
+
+See :mod:`.keys` for the keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from typing import Final
+
+import msgspec
+
+from parley.cluster import keys
+from parley.cluster.redis_client import Command, RedisClient, RedisUnavailable
+from parley.socketio.peers import NODE_LENGTH
+
+logger = logging.getLogger(__name__)
+
+_NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{{NODE_LENGTH}}}")
+
+_KNOWN: Final = 1024
+"""Records that are remembered, for when Redis is away."""
+
+
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What others know of a node.  Whoever has its ``key`` may talk to it."""
+
+    name: str
+    address: str
+    """An IP address."""
+    port: int
+    key: bytes
+    """Proves to the node that a peer may talk to it, and to the peer that it is the node."""
+    group: str
+    """Equal for the workers of one ``parley start``."""
+    started: int
+    """Milliseconds since the Unix epoch."""
+    version: str
+    """Parley's."""
+
+    def __repr__(self) -> str:
+        return f"NodeRecord({self.name} at {self.address}, port {self.port})"
+
+
+def new_name() -> str:
+    """A name for a node that starts: ``NODE_LENGTH`` characters that any URL may hold."""
+    return secrets.token_urlsafe(NODE_LENGTH * 3 // 4)
+
+
+class Registry:
+    """A node's own record, and those of the others.
+
+    All but the constructor raise RedisUnavailable.
+    """
+
+    def __init__(self, redis: RedisClient, own: NodeRecord, *, lifetime: float) -> None:
+        """``lifetime`` is how many seconds the record outlives the last :meth:`publish`."""
+        self._redis = redis
+        self._own = own
+        self._lifetime = lifetime
+        self._record = msgspec.json.encode(own)
+        self._known: dict[str, NodeRecord] = {}
+        """Found before, the oldest first."""
+
+    async def publish(self) -> None:
+        """Make the own record last for another lifetime, or write it anew."""
+        prefix, name = self._redis.prefix, self._own.name
+        milliseconds = round(self._lifetime * 1000)
+        await self._redis.run(
+            ("SET", keys.record(prefix, name), self._record, "PX", milliseconds),
+            ("SADD", keys.nodes(prefix), name),
+        )
+
+    async def withdraw(self) -> None:
+        """Remove the own record: nobody is to come any more."""
+        prefix, name = self._redis.prefix, self._own.name
+        await self._redis.run(
+            ("DEL", keys.record(prefix, name)), ("SREM", keys.nodes(prefix), name)
+        )
+
+    async def find(self, name: str) -> NodeRecord | None:
+        """The record of a node, None if it has ended; ``name`` may be anything.
+
+        While Redis is away, the record is as it was when it was last found here.
+        """
+        if not _NAME.fullmatch(name):
+            return None
+        known = self._known.pop(name, None)
+        try:
+            (reply,) = await self._redis.run(("GET", keys.record(self._redis.prefix, name)))
+            record = _decoded(reply)
+        except RedisUnavailable:
+            record = known
+            if record is None:
+                raise
+        if record is not None:
+            self._remember(record)
+        return record
+
+    async def siblings(self) -> list[NodeRecord]:
+        """The other nodes of the own group."""
+        own = self._own
+        nodes = await live_nodes(self._redis)
+        return [each for each in nodes if each.group == own.group and each.name != own.name]
+
+    def _remember(self, record: NodeRecord) -> None:
+        self._known[record.name] = record
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+
+
+async def live_nodes(redis: RedisClient) -> list[NodeRecord]:
+    """The records of all nodes, in the order in which they started.
+
+    What is left over of others that ended without a word is removed.
+    Raises RedisUnavailable.
+    """
+    prefix = redis.prefix
+    (listed,) = await redis.run(("SMEMBERS", keys.nodes(prefix)))
+    if not listed:
+        return []
+    names = [name.decode() for name in listed]
+    replies = await redis.run(*(("GET", keys.record(prefix, name)) for name in names))
+    leftovers: list[Command] = []
+    for name, reply in zip(names, replies, strict=True):
+        if reply is None:
+            leftovers += [("SREM", keys.nodes(prefix), name), ("DEL", keys.online(prefix, name))]
+    if leftovers:
+        await redis.run(*leftovers)
+    records = [record for record in map(_decoded, replies) if record is not None]
+    return sorted(records, key=lambda record: (record.started, record.name))
+
+
+def _decoded(record: bytes | None) -> NodeRecord | None:
+    if record is None:
+        return None
+    try:
+        return msgspec.json.decode(record, type=NodeRecord)
+    except msgspec.MsgspecError as error:
+        logger.warning("a node's record in Redis can't be read: %s", error)
+        return None
