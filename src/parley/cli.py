@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeAlias
 from uuid import UUID
@@ -18,9 +21,11 @@ import structlog
 from jwt import InsecureKeyLengthWarning
 
 from parley import __version__, devmode, logs, watch
-from parley.errors import SettingsError, StoreBroken
-from parley.listen import ListenError, bind, url_of
+from parley.errors import BackendBroken, ListenError, SettingsError
+from parley.listen import bind, url_of
+from parley.model import UserId
 from parley.settings import Settings, load_secret, load_settings, settings_table
+from parley.supervisor import Supervisor
 from parley.tokens import mint_token, parse_ttl
 
 log = structlog.get_logger()
@@ -30,6 +35,8 @@ CANNOT_START = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 _SHORT_SECRET = 32
+_PATIENCE = 10.0
+"""Seconds that a worker has to stop, beyond its SHUTDOWN_GRACE."""
 _EXAMPLES = """\
 examples:
   parley dev
@@ -57,7 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         return command(arguments)
-    except (SettingsError, StoreBroken, ListenError, devmode.DevDataError) as error:
+    except (
+        SettingsError,
+        BackendBroken,
+        ListenError,
+        devmode.DevDataError,
+    ) as error:
         print(f"parley: {error}", file=sys.stderr)
         return CANNOT_START
     except KeyboardInterrupt:
@@ -72,24 +84,82 @@ def _start(arguments: argparse.Namespace) -> int:
         log.warning("JWT_SECRET_KEY is short", advice="32 random characters cannot be guessed")
     with bind(settings.host, settings.port) as sock:
         if not arguments.watch:
-            return _serve(settings, sock, lambda: _log_ready(settings, sock))
+            return _serve(settings, overrides, sock)
         # The parent keeps the socket, so that clients wait through a restart.
         package = Path(__file__).parent
-        watch.run(_serve_watched, (overrides, sock), package=package, dotenv=Path(".env"))
+        watch.run(_serve_anew, (overrides, sock), package=package, dotenv=Path(".env"))
     return OK
 
 
-def _serve_watched(overrides: dict[str, str], sock: socket.socket) -> None:
-    """What ``--watch`` starts anew, in a process; the settings too: .env may have changed."""
+def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -> int:
+    """Serve in this process or, if there are to be several, in workers of it."""
+
+    def ready() -> None:
+        url = url_of(sock, tls=bool(settings.tls_cert_file))
+        log.info("ready", url=url, workers=settings.workers, version=__version__)
+
+    if settings.workers == 1:
+        return _serve_here(settings, sock, ready)
+    # Late, as in _serve_here.
+    from parley.backends import check_backends  # noqa: PLC0415
+
+    asyncio.run(check_backends(settings))  # once, and with one message, instead of in each
+    arguments = (overrides, sock, secrets.token_hex(8))
+    patience = settings.shutdown_grace + _PATIENCE
+    return Supervisor(_work, arguments, settings.workers, patience=patience).run(ready)
+
+
+def _work(
+    overrides: dict[str, str], sock: socket.socket, group: str, number: int, ready: Event
+) -> None:
+    """What a worker does."""
+    _serve_again(overrides, lambda settings: _serve_here(settings, sock, ready.set, group, number))
+
+
+def _serve_anew(overrides: dict[str, str], sock: socket.socket) -> None:
+    """What ``--watch`` does, in a new process after each change."""
+    _serve_again(overrides, lambda settings: _serve(settings, overrides, sock))
+
+
+def _serve_again(overrides: dict[str, str], serve: Callable[[Settings], int]) -> None:
+    """Serve in a new process, which reads the settings itself: .env may have changed."""
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         settings = load_settings({**os.environ, **overrides})
         logs.configure(settings.log_level, settings.log_format)
-        status = _serve(settings, sock, lambda: _log_ready(settings, sock))
-    except (SettingsError, StoreBroken) as error:
+        status = serve(settings)
+    except (SettingsError, BackendBroken, ListenError) as error:
         print(f"parley: {error}", file=sys.stderr)
         status = CANNOT_START
     sys.exit(status)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    settings = load_settings(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    from parley.backends import migrate  # noqa: PLC0415 - late, as in _serve_here
+
+    before, after = asyncio.run(migrate(settings))
+    if before == after:
+        print(f"The database is up to date: its schema has version {after}.")
+    else:
+        print(f"The database was brought from version {before} to version {after}.")
+    return OK
+
+
+def _who(arguments: argparse.Namespace) -> int:
+    settings = load_settings(os.environ)
+    if settings.database_type == "sqlite":
+        raise SettingsError("`parley who` asks Redis, and with DATABASE_TYPE=sqlite there is none.")
+    from parley.shared_backends import connected_users  # noqa: PLC0415 - late, as in _serve_here
+
+    user = None if arguments.user is None else UserId(str(arguments.user))
+    connected = asyncio.run(connected_users(settings, user))
+    for row in connected:
+        print(f"{row.user}  {row.node}  {row.address}:{row.port}")
+    users = len({row.user for row in connected})
+    print(f"{users} connected" if user is None or users else "not connected", file=sys.stderr)
+    return OK
 
 
 def _dev(arguments: argparse.Namespace) -> int:
@@ -98,7 +168,7 @@ def _dev(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
-        return _serve(settings, sock, lambda: _print_banner(data, url))
+        return _serve_here(settings, sock, lambda: _print_banner(data, url))
 
 
 def _token(arguments: argparse.Namespace) -> int:
@@ -117,18 +187,21 @@ def _token(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _serve(settings: Settings, sock: socket.socket, on_ready: Callable[[], None]) -> int:
+def _serve_here(
+    settings: Settings,
+    sock: socket.socket,
+    on_ready: Callable[[], None],
+    group: str = "",
+    number: int = 1,
+) -> int:
     # Late, so that `parley --help` and `parley token` do not wait for all of it.
-    from parley.app import serve  # noqa: PLC0415
+    from parley.backends import Place  # noqa: PLC0415
+    from parley.serving import serve  # noqa: PLC0415
 
     # A signal that the server has answered by stopping may be raised again behind it.
     with contextlib.suppress(KeyboardInterrupt):
-        serve(settings, sock, on_ready=on_ready)
+        serve(settings, sock, on_ready=on_ready, place=Place(number, group))
     return OK
-
-
-def _log_ready(settings: Settings, sock: socket.socket) -> None:
-    log.info("ready", url=url_of(sock, tls=bool(settings.tls_cert_file)), version=__version__)
 
 
 def _print_banner(data: devmode.DevData, url: str) -> None:
@@ -156,6 +229,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_dev(commands)
     _add_start(commands)
+    _add_migrate(commands)
+    _add_who(commands)
     _add_token(commands)
     return parser
 
@@ -190,6 +265,27 @@ def _add_start(commands: _Commands) -> None:
     start.add_argument("--workers", metavar="N", help="processes that serve; wins over WORKERS")
     start.add_argument("--watch", action="store_true", help="restart when code or .env changes")
     start.set_defaults(command=_start)
+
+
+def _add_migrate(commands: _Commands) -> None:
+    migrate = commands.add_parser(
+        "migrate",
+        help="bring the database up to date",
+        description="Create or upgrade the tables that `parley start` needs, with the same "
+        "settings. It does so itself, if its database user may.",
+    )
+    migrate.set_defaults(command=_migrate)
+
+
+def _add_who(commands: _Commands) -> None:
+    who = commands.add_parser(
+        "who",
+        help="list the users who are connected, and to which nodes",
+        description="List the users who are connected to any node, as Redis knows it (about a "
+        "second old): the user, and the node's name and address.",
+    )
+    who.add_argument("--user", type=_uuid, metavar="UUID", help="only this one")
+    who.set_defaults(command=_who)
 
 
 def _add_token(commands: _Commands) -> None:

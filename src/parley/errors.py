@@ -48,18 +48,38 @@ class ChatError(Exception):
         self.retryable = retryable
 
 
-class StoreUnavailable(Exception):
-    """The store could not answer now; whether a commit happened is unknown.
+class BackendAway(Exception):
+    """A server that we rest on does not answer now; it may heal by itself.
 
     Carries operator-facing text only; it must never be sent to a client.
     """
 
 
-class StoreBroken(Exception):
-    """The store cannot be used at all (not a database, no permission, ...).
+class StoreUnavailable(BackendAway):
+    """The store could not answer now; whether a commit happened is unknown."""
+
+
+class BusUnavailable(BackendAway):
+    """The bus could not be reached."""
+
+
+class BackendBroken(Exception):
+    """A server that we rest on cannot be used at all (no permission, not ours, ...).
 
     The message is one clear sentence for the operator.
     """
+
+
+class StoreBroken(BackendBroken):
+    """The store cannot be used at all."""
+
+
+class BusBroken(BackendBroken):
+    """The bus cannot be used at all."""
+
+
+class ListenError(Exception):
+    """There is no listening at an address; the message is one sentence that says what to do."""
 
 
 class SettingsError(Exception):

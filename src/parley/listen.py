@@ -5,14 +5,9 @@ from __future__ import annotations
 import errno
 import socket
 
+from parley.errors import ListenError
+
 _BACKLOG = 2048
-
-
-class ListenError(OSError):
-    """There is no listening here; the message is one sentence that says what to do."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -6,16 +6,18 @@ somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from parley.chat.delivery import Delivery
+from parley.chat.ports import Bus
 from parley.chat.service import ChatService
 from parley.gateway import Gateway
-from parley.socketio.engine import CloseReason, Engine
+from parley.socketio.engine import Engine
+from parley.socketio.protocol import CloseReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -47,12 +49,22 @@ class Metrics:
         self._commit_seconds.observe(seconds)
 
     def watch(
-        self, engine: Engine, gateway: Gateway, service: ChatService, delivery: Delivery
+        self,
+        engine: Engine,
+        gateway: Gateway,
+        service: ChatService,
+        delivery: Delivery,
+        bus: Bus,
     ) -> None:
         """Gather from these."""
         self._registry.register(_Totals(engine, gateway, service, delivery))
+        self._registry.register(_BusTotals(bus))
 
-    def exposition(self) -> bytes:
+    def collect(self) -> Iterable[Metric]:
+        """All metrics, as they are now."""
+        return self._registry.collect()
+
+    async def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
@@ -72,6 +84,7 @@ class _Totals(Collector):
         yield _gauge("users", "Users with a connected device.", delivery.users)
         yield _gauge("commit_queue", "Requests waiting to be stored.", service.waiting)
         yield _counter("connections_opened", "Sessions opened.", engine.opened)
+        yield _counter("connections_moved_in", "Sessions taken over from others.", engine.moved_in)
         yield _counter("messages_stored", "Chats stored.", service.stats.chats_stored)
         yield _counter("messages_pushed", "Chats pushed to devices.", delivery.pushed)
         received = service.stats.marked_received
@@ -100,6 +113,18 @@ class _Totals(Collector):
         for code, total in self._gateway.errors.items():
             errors.add_metric([code.value], total)
         yield errors
+
+
+class _BusTotals(Collector):
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def collect(self) -> Iterator[Metric]:
+        bus = self._bus
+        yield _gauge("bus_connected", "1 while pushes reach other nodes at once.", bus.connected)
+        yield _counter("bus_losses", "Times that the bus went away.", bus.losses)
+        yield _counter("bus_dropped", "Pushes that the bus could not carry.", bus.dropped)
+        yield _counter("bus_malformed", "Messages on the bus that are not ours.", bus.malformed)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

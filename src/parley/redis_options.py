@@ -18,9 +18,19 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of a single server; a cluster has but 0."""
     tls: ssl.SSLContext | None = None
     prefix: str = "parley:"
-    """Begins every key and channel, so that several Parleys may share a server."""
+    """Begins every key and channel, so that several Parleys may share a server.
+
+    In a cluster a part in braces, ``{parley}:``, would put everything on one node.
+    """
     timeout: float = 5.0
     """Seconds after which a server that doesn't answer counts as away."""
+
+    def channel(self, name: str) -> str:
+        """The full name of a pub/sub channel.
+
+        Holds the database's number: unlike keys, a server's channels are common to all databases.
+        """
+        return f"{self.prefix}{self.database}:{name}"
 
     def __repr__(self) -> str:
         return f"RedisOptions({self.host}:{self.port}/{self.database})"

@@ -6,7 +6,6 @@ upper case.  Nothing but ``app`` and ``cli`` reads settings.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from msgspec import NODEFAULT, Meta
 
 from parley.environment import read_variables
 from parley.errors import SettingsError
+from parley.tls_files import TlsFile, authorities_problems, key_pair_problems
 
 _SECRET = {"secret": True}
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -153,8 +153,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=65535,
-            description="The port for the other nodes; each further worker takes the next one. "
-            "0: any free ones.",
+            description="The first of 2 x WORKERS ports for the other nodes: one for each worker, "
+            "and one for its successor. 0: any free ones.",
         ),
     ] = 0
     tls_cert_file: Annotated[
@@ -383,52 +383,13 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             "process owns the file. Remove WORKERS, or use postgres."
         )
     for prefix in ("", "DATABASE_"):
-        yield from _key_pair_problems(values, f"{prefix}TLS_CERT_FILE", f"{prefix}TLS_KEY_FILE")
+        pair = [
+            TlsFile(name, values.get(name.lower(), ""))
+            for name in (f"{prefix}TLS_CERT_FILE", f"{prefix}TLS_KEY_FILE")
+        ]
+        yield from key_pair_problems(*pair)
     for name in ("DATABASE_TLS_CA_FILE", "REDIS_TLS_CA_FILE"):
-        if path := values.get(name.lower(), ""):
-            yield from _ca_problems(name, path)
-
-
-def _key_pair_problems(
-    values: Mapping[str, Any], certificate_name: str, key_name: str
-) -> Iterator[str]:
-    certificate, key = (values.get(name.lower(), "") for name in (certificate_name, key_name))
-    if bool(certificate) != bool(key):
-        there, absent = (certificate_name, key_name)[:: 1 if certificate else -1]
-        yield f"{absent} is missing, and {there} is of no use without it. Set both or neither."
-        return
-    if not certificate:
-        return
-    unreadable = [*_unreadable(certificate_name, certificate), *_unreadable(key_name, key)]
-    yield from unreadable
-    if unreadable:
-        return
-    try:
-        # The empty password makes an encrypted key an error instead of a prompt.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
-    except (ssl.SSLError, ValueError):
-        yield (
-            f"{certificate_name} ({certificate}) and {key_name} ({key}) are not a certificate and "
-            "its unencrypted private key, both in PEM form."
-        )
-
-
-def _ca_problems(name: str, path: str) -> Iterator[str]:
-    unreadable = [*_unreadable(name, path)]
-    yield from unreadable
-    if unreadable:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:
-        yield f"{name} ({path}) holds no certificates in PEM form."
-
-
-def _unreadable(name: str, path: str) -> Iterator[str]:
-    try:
-        Path(path).open("rb").close()
-    except OSError as error:
-        yield f"{name} names {path}, which cannot be read: {error.strerror}."
+        yield from authorities_problems(TlsFile(name, values.get(name.lower(), "")))
 
 
 def _missing(field: _Field) -> str:

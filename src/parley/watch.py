@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -13,13 +12,11 @@ from typing import Any
 import structlog
 import watchfiles
 
+from parley import processes
+
 log = structlog.get_logger()
 
 _SOURCES = {".py", ".sql", ".html", ".js", ".css"}
-# A fresh interpreter each time, so that it imports the changed code; forking would not.
-_spawn = multiprocessing.get_context("spawn")
-# Its side effect matters: it registers how to pass a listening socket to a process.
-multiprocessing.allow_connection_pickling()
 
 
 def run(target: Callable[..., object], args: Sequence[Any], *, package: Path, dotenv: Path) -> None:
@@ -34,7 +31,7 @@ def run(target: Callable[..., object], args: Sequence[Any], *, package: Path, do
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     package, dotenv = package.resolve(), dotenv.resolve()
-    process: SpawnProcess | None = _start(target, args)
+    process: SpawnProcess | None = processes.start(target, args)
     for changes in watchfiles.watch(
         *_directories(package, dotenv),
         watch_filter=lambda _, path: _matters(Path(path), package, dotenv),
@@ -48,7 +45,7 @@ def run(target: Callable[..., object], args: Sequence[Any], *, package: Path, do
         if changes:
             log.info("restarting", changed=sorted({Path(path).name for _, path in changes}))
             _finish(process)
-            process = _start(target, args)
+            process = processes.start(target, args)
         elif process is not None and process.exitcode is not None:
             log.warning("stopped, waiting for a change", status=process.exitcode)
             process = None
@@ -64,15 +61,6 @@ def _matters(path: Path, package: Path, dotenv: Path) -> bool:
     return path == dotenv or (path.suffix in _SOURCES and path.is_relative_to(package))
 
 
-def _start(target: Callable[..., object], args: Sequence[Any]) -> SpawnProcess:
-    process = _spawn.Process(target=target, args=tuple(args))
-    process.start()
-    return process
-
-
 def _finish(process: SpawnProcess | None) -> None:
-    if process is None:
-        return
-    process.terminate()
-    # No deadline of ours: the server has its own (SHUTDOWN_GRACE).
-    process.join()
+    if process is not None:
+        processes.finish(process)

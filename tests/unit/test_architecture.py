@@ -37,12 +37,24 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.redis_options": (),
     "parley.gateway": ("parley.chat", "parley.socketio", *VOCABULARY),
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
+    "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
     "parley.web": ("parley.chat.ports", "parley.metrics", "parley.socketio", *VOCABULARY),
-    "parley.settings": ("parley.environment", "parley.errors"),
+    "parley.settings": ("parley.environment", "parley.errors", "parley.tls_files"),
+    "parley.tls_files": (),
 }
-READS_SETTINGS = ("parley.app", "parley.cli", "parley.devmode", "parley.logs")
-COMPOSES = ("parley.app", "parley.cli", "parley.devmode", "parley.__main__")
+COMPOSES = (
+    "parley.__main__",
+    "parley.app",
+    "parley.backends",
+    "parley.cli",
+    "parley.devmode",
+    "parley.serving",
+    "parley.shared_backends",
+    "parley.supervisor",
+)
 """Only these may know the composition root."""
+CHOOSE = ("parley.backends", "parley.shared_backends")
+READS_SETTINGS = (*COMPOSES, "parley.logs")
 SANS_IO = (
     "parley.chat.ids",
     "parley.chat.inbox",
@@ -156,9 +168,9 @@ def test_backends_are_chosen_in_one_place() -> None:
         each
         for each in IMPORTS
         if within(each.imported, ("parley.store", "parley.bus"))
-        and not within(each.importer, ("parley.store", "parley.bus", "parley.app"))
+        and not within(each.importer, ("parley.store", "parley.bus", *CHOOSE))
     ]
-    complain(wrong, "Only parley.app may choose a store or a bus:")
+    complain(wrong, f"Only {' and '.join(CHOOSE)} may choose a store or a bus:")
 
 
 def test_the_rules_know_no_driver_and_no_socket() -> None:

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from parley.listen import ListenError, bind, url_of
+from parley.errors import ListenError
+from parley.listen import bind, url_of
 
 
 def port_of(sock: socket.socket) -> int:

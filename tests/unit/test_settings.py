@@ -140,6 +140,19 @@ def test_values_are_converted() -> None:
     assert settings.log_format == "json"
 
 
+@pytest.mark.parametrize("text", ["true", "TRUE", "1", "false", "0"])
+def test_yes_and_no(text: str) -> None:
+    settings = load_settings({**POSTGRES, "REDIS_TLS": text}, None)
+
+    assert settings.redis_tls is (text in {"true", "TRUE", "1"})
+
+
+def test_neither_yes_nor_no() -> None:
+    message = problems_of({**POSTGRES, "DATABASE_POOLER": "maybe"})
+
+    assert 'DATABASE_POOLER is "maybe". It must be true or false.' in message
+
+
 def test_a_long_bad_value_is_shortened() -> None:
     message = problems_of({**SQLITE, "PORT": "9" * 5000})
 
@@ -243,6 +256,22 @@ class TestSecrets:
 
 
 class TestTls:
+    @pytest.mark.parametrize("name", ["DATABASE_TLS_CA_FILE", "REDIS_TLS_CA_FILE"])
+    def test_authorities_that_are_not_there_or_something_else(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        file = tmp_path / "ca.pem"
+        assert "No such file" in problems_of({**POSTGRES, name: str(file)})
+
+        file.write_text("hello")
+
+        assert "holds no certificates in PEM form" in problems_of({**POSTGRES, name: str(file)})
+
+    def test_a_client_certificate_needs_both_files(self) -> None:
+        message = problems_of({**POSTGRES, "DATABASE_TLS_KEY_FILE": "key.pem"})
+
+        assert "DATABASE_TLS_CERT_FILE is missing" in message
+
     def test_needs_both_files(self) -> None:
         message = problems_of({**SQLITE, "TLS_CERT_FILE": "cert.pem"})
 

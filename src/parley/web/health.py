@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from parley.chat.ports import Store
+from parley.chat.ports import Bus, Store
 from parley.errors import StoreUnavailable
-from parley.metrics import CONTENT_TYPE, Metrics
+from parley.metrics import CONTENT_TYPE
 from parley.socketio.engine import Engine
 
 logger = logging.getLogger(__name__)
@@ -21,22 +22,32 @@ _STORE_TIMEOUT: Final = 2.0
 """Seconds in which the store must answer for the server to be ready."""
 
 
-def routes(engine: Engine, store: Store, metrics: Metrics) -> list[Route]:
-    """``/healthz``, ``/readyz`` and ``/metrics``."""
+def routes(
+    engine: Engine, store: Store, bus: Bus, metrics: Callable[[], Awaitable[bytes]]
+) -> list[Route]:
+    """``/healthz``, ``/readyz`` and ``/metrics``, which shows what ``metrics`` returns."""
 
     async def healthz(request: Request) -> Response:
         """200 while the process serves requests."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        """200 if new connections can be served; else 503, naming what is away."""
-        parts = {"store": await _store_answers(store), "accepting": not engine.draining}
-        ready = all(parts.values())
-        body = {"status": "ready" if ready else "not ready", **parts}
-        return JSONResponse(body, 200 if ready else 503)
+        """200 if new connections can be served; else 503.  Names what is away.
+
+        Without the bus all goes on, only with delays: taking every node out of
+        a load balancer because of it would turn a nuisance into an outage.
+        """
+        parts = {
+            "store": await _store_answers(store),
+            "bus": bus.connected,
+            "accepting": not engine.draining,
+        }
+        ready = parts["store"] and parts["accepting"]
+        status = "ready" if all(parts.values()) else "degraded" if ready else "not ready"
+        return JSONResponse({"status": status, **parts}, 200 if ready else 503)
 
     async def exposition(request: Request) -> Response:
-        return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+        return Response(await metrics(), headers={"content-type": CONTENT_TYPE})
 
     return [
         Route("/healthz", healthz),

@@ -1,0 +1,41 @@
+"""Processes of our own, each a fresh interpreter."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+# Not forked: threads, event loops and imported modules stay behind.
+spawn = multiprocessing.get_context("spawn")
+# Its side effect matters: it registers how to pass a listening socket to a process.
+multiprocessing.allow_connection_pickling()
+
+
+def start(
+    target: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> SpawnProcess:
+    """Call ``target(*args, **kwargs)``, all of which can be pickled, in a new process."""
+    process = spawn.Process(target=target, args=tuple(args), kwargs=dict(kwargs or {}))
+    process.start()
+    return process
+
+
+def finish(process: SpawnProcess, patience: float | None = None) -> None:
+    """Ask a process by SIGTERM to stop; kill it if it hasn't after ``patience`` seconds, if any."""
+    process.terminate()
+    wait(process, patience)
+
+
+def wait(process: SpawnProcess, patience: float | None) -> None:
+    """Wait for the end of a process that was asked to stop, as :func:`finish` does."""
+    process.join(None if patience is None else max(0.0, patience))
+    if process.exitcode is None:
+        log.error("a process does not stop; killing it", pid=process.pid)
+        process.kill()
+        process.join()

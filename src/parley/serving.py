@@ -1,0 +1,173 @@
+"""Serving: uvicorn around one node, and the end of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import structlog
+import uvicorn
+
+from parley.app import PATH, Parley
+from parley.backends import Place, open_backends
+from parley.clock import SystemClock
+from parley.settings import Settings
+from parley.socketio.websocket import websocket_protocol
+
+logger = logging.getLogger(__name__)
+
+_LOOK: Final = 0.1
+"""Seconds between two looks whether the operator has lost patience."""
+_KEEP_ALIVE: Final = 75
+"""Seconds; longer than load balancers keep their side, so that they are the ones to close."""
+_ALONE: Final = Place()
+
+
+def serve(
+    settings: Settings,
+    sock: socket.socket,
+    *,
+    on_ready: Callable[[], None] | None = None,
+    place: Place = _ALONE,
+) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT; then stop gracefully and return.
+
+    ``on_ready`` is called when connections are accepted.
+
+    Raises:
+        BackendBroken: the database or Redis can't be used.
+    """
+    # Until the event loop runs; raised within one of its callbacks it would be swallowed.
+    _on_stop_signals(_exit)
+    if settings.workers > 1:
+        structlog.contextvars.bind_contextvars(worker=place.worker)
+    _stop_with_parent()
+    if hasattr(signal, "SIGHUP") and settings.workers == 1:
+        signal.signal(signal.SIGHUP, _say_how_to_restart)
+    stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
+    with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(settings, sock, on_ready, place))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the fastest event loop that there is."""
+    if os.name == "nt":  # uvloop has no Windows version
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415 - where there is one
+
+    return uvloop.new_event_loop
+
+
+async def _serve(
+    settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None, place: Place
+) -> None:
+    starting = _Cancellable()
+    async with open_backends(settings, place) as backends:
+        parley = Parley(settings, place, backends, SystemClock())
+        try:
+            await parley.start()
+            starting.done = True  # from here on uvicorn handles the signals
+            await _Server(_uvicorn_config(settings, parley), parley, on_ready).serve([sock])
+        finally:
+            await parley.close()
+
+
+class _Cancellable:
+    """Cancels the current task at SIGTERM or SIGINT, until it is ``done``.
+
+    uvicorn handles both while it serves, and delivers them again when it has
+    stopped; then they have done their work.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        _on_stop_signals(lambda number, frame: self._loop.call_soon_threadsafe(self._cancel))
+
+    def _cancel(self) -> None:
+        if not self.done and self._task is not None:
+            self._task.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with our end: connections are drained before it closes them."""
+
+    def __init__(
+        self, config: uvicorn.Config, parley: Parley, on_ready: Callable[[], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._parley = parley
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What exists now lives as long as we do: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if self._on_ready is not None:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logger.info("stopping: no new connections; finishing what was accepted")
+        for server in self.servers:
+            server.close()
+        drain = asyncio.ensure_future(self._parley.drain())
+        while not drain.done() and not self.force_exit:  # Ctrl+C again: at once
+            await asyncio.wait((drain,), timeout=_LOOK)
+        drain.cancel()
+        await super().shutdown(sockets)
+        logger.info("stopped")
+
+
+def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
+    return uvicorn.Config(
+        parley.asgi,
+        ws=websocket_protocol({PATH: parley.server.engine}),
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        # Its start and stop are told by our own lines.
+        log_level=None if settings.log_level == "debug" else "warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=2,
+        ssl_certfile=settings.tls_cert_file or None,
+        ssl_keyfile=settings.tls_key_file or None,
+    )
+
+
+def _stop_with_parent() -> None:
+    """A worker whose supervisor was killed would keep the port, and nobody could stop it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            signal.raise_signal(signal.SIGTERM)
+
+        threading.Thread(target=watch, name="parley-parent", daemon=True).start()
+
+
+def _say_how_to_restart(number: int, frame: FrameType | None) -> None:
+    logger.warning("SIGHUP replaces workers one by one, and there is but one: restart instead")
+
+
+def _on_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _exit(signal_number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
