@@ -99,7 +99,7 @@ def _node_ports(settings: Settings, worker: int) -> tuple[int, ...]:
 
 
 def _link(settings: Settings) -> LinkOptions:
-    """Room for what one polling answer may hold: a list as event and as acknowledgement, and more."""
+    """Room for what one polling answer may hold: a list as event and as acknowledgement."""
     usual = LinkOptions()
     frame = max(usual.max_frame, 3 * settings.list_max_bytes + settings.outbox_max_bytes)
     return LinkOptions(max_frame=frame, max_backlog=max(usual.max_backlog, 4 * frame))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,39 +11,49 @@ import pytest
 
 from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Store, Stored
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
+from parley.store.postgres import PostgresStore
 from parley.store.sqlite import SqliteStore
 
 OpenStore = Callable[[], Awaitable[Store]]
 """Opens the same database each time, as another process would."""
 
 
-@asynccontextmanager
-async def sqlite(folder: Path) -> AsyncIterator[OpenStore]:
-    async def open_store() -> Store:
-        return await SqliteStore.open(folder / "parley.db")
-
-    yield open_store
+def sqlite(request: pytest.FixtureRequest) -> OpenStore:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return lambda: SqliteStore.open(folder / "parley.db")
 
 
-# A backend yields what opens its stores. Its database may hold what earlier tests left there: the
-# suites make new users for every test.
-STORES: dict[str, Callable[[Path], AbstractAsyncContextManager[OpenStore]]] = {
+def postgres(request: pytest.FixtureRequest) -> OpenStore:
+    options = request.getfixturevalue("postgres").options()
+    return lambda: PostgresStore.open(options)
+
+
+def postgres_by_pooler(request: pytest.FixtureRequest) -> OpenStore:
+    options = request.getfixturevalue("postgres").options(pooler=True)
+    return lambda: PostgresStore.open(options)
+
+
+# The database of a backend may hold what earlier tests left there: the suites make new users for
+# every test.
+STORES: dict[str, Callable[[pytest.FixtureRequest], OpenStore]] = {
     "sqlite": sqlite,
+    "postgres": postgres,
+    "postgres by pooler": postgres_by_pooler,
 }
 
 
 @pytest.fixture(params=STORES)
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
+async def open_store(request: pytest.FixtureRequest) -> AsyncIterator[OpenStore]:
+    open_one = STORES[request.param](request)
     opened: list[Store] = []
-    async with STORES[request.param](tmp_path) as open_one:
 
-        async def open_and_note() -> Store:
-            opened.append(await open_one())
-            return opened[-1]
+    async def open_and_note() -> Store:
+        opened.append(await open_one())
+        return opened[-1]
 
-        yield open_and_note
-        for store in opened:
-            await store.close()
+    yield open_and_note
+    for store in opened:
+        await store.close()
 
 
 @pytest.fixture
@@ -80,10 +89,10 @@ class Model:
         return Committed([self._store(c) for c in chats], [self._mark(r) for r in receipts])
 
     def _store(self, chat: NewChat) -> Stored | IdTaken:
-        for old in (old for inbox in self.inboxes.values() for old in inbox if old.id == chat.id):
+        inbox = self.inboxes.setdefault(chat.receiver, [])
+        for old in (old for old in inbox if old.id == chat.id):
             same = msgspec.structs.replace(chat_of(chat), received=old.received) == old
             return Stored(old, None) if same else IdTaken()
-        inbox = self.inboxes.setdefault(chat.receiver, [])
         inbox.append(chat_of(chat))
         return Stored(inbox[-1], len(inbox))
 

@@ -149,20 +149,37 @@ async def test_sending_twice_in_one_call_stores_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("same_call", [False, True])
-async def test_an_id_belongs_to_one_chat(store: Store, same_call: bool) -> None:
+async def test_an_id_belongs_to_one_chat_of_an_inbox(store: Store, same_call: bool) -> None:
     ann, bob, eve = user(), user(), user()
     chosen = ChatId(str(uuid.uuid4()))
     first = new(bob, ann, "hi", chosen)
-    others = [new(eve, ann, "hi", chosen), new(bob, eve, "hi", chosen), new(bob, ann, "ho", chosen)]
+    others = [new(eve, ann, "hi", chosen), new(bob, ann, "ho", chosen)]
     if same_call:
         outcomes = (await store.commit([first, *others, new(bob, ann)], [])).chats[1:]
     else:
         await store.commit([first], [])
         outcomes = (await store.commit([*others, new(bob, ann)], [])).chats
-    assert outcomes[:3] == [IdTaken()] * 3
-    assert isinstance(outcomes[3], Stored)
-    assert outcomes[3].seq == 2
-    assert await store.heads([ann, eve]) == {ann: 2, eve: 0}
+    assert outcomes[:2] == [IdTaken()] * 2
+    assert isinstance(outcomes[2], Stored)
+    assert outcomes[2].seq == 2
+    assert await store.heads([ann]) == {ann: 2}
+
+
+@pytest.mark.parametrize("same_call", [False, True])
+async def test_an_id_may_be_chosen_for_every_inbox(store: Store, same_call: bool) -> None:
+    ann, bob = user(), user()
+    chosen = ChatId(str(uuid.uuid4()))
+    to_ann, to_bob = new(bob, ann, "hi", chosen), new(ann, bob, "ho", chosen)
+    calls = [[to_ann, to_bob]] if same_call else [[to_ann], [to_bob]]
+    outcomes = [each for chats in calls for each in (await store.commit(chats, [])).chats]
+    assert outcomes == [Stored(chat_of(to_ann), 1), Stored(chat_of(to_bob), 1)]
+    assert (await store.commit([], [Receipt(ann, chosen)])).receipts == [True]
+    [of_ann], [of_bob] = await store.entries(ann, 0, 9), await store.entries(bob, 0, 9)
+    assert of_ann.chat == chat_of(to_ann, received=True)
+    assert of_bob.chat == chat_of(to_bob)
+    again = (await store.commit([to_ann, to_bob], [])).chats
+    assert again == [Stored(of_ann.chat, None), Stored(of_bob.chat, None)]
+    assert await store.position(ann, chosen) == await store.position(bob, chosen) == 1
 
 
 async def test_choosing_an_id_that_nobody_chose(store: Store) -> None:
@@ -365,7 +382,9 @@ pages = st.builds(
 
 
 # One store serves all examples: each has users of its own.
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(steps=st.lists(st.tuples(commits, pages), max_size=8))
 async def test_behaves_like_the_model(
     store: Store,

@@ -18,21 +18,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import msgspec
 
 from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Stored
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
-from parley.store.migrations import LAST_VERSION, upgrade_sqlite
+from parley.store.migrations import LAST_VERSION
+from parley.store.sqlite_schema import upgrade
 
 T = TypeVar("T")
+Key: TypeAlias = tuple[UserId, ChatId]
+"""A chat is known by its receiver and its id."""
 
 SLICE = 50
 """Rows to decode at a time.  The event loop stands still meanwhile: 0.02 ms for short messages,
 5 ms for 10,000 emoji each."""
 HEADS_SLICE = 1000
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another program that has locked the file."""
 END = 2**63 - 1
 """No position lies beyond it."""
 MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
@@ -44,7 +49,7 @@ OLDEST = """
 SELECT CAST(json_group_array(json_array(
     seq, kind, id, sender, receiver, message, created_at, received)) AS BLOB) FROM (
   SELECT inbox.seq, kind, id, sender, receiver, message, created_at, received
-  FROM inbox CROSS JOIN chats ON chats.id = inbox.chat_id
+  FROM inbox CROSS JOIN chats ON chats.receiver = inbox.owner AND chats.id = inbox.chat_id
   WHERE owner = :owner AND inbox.seq > :after AND inbox.seq < :before
   ORDER BY inbox.seq LIMIT :limit)"""
 NEWEST = OLDEST.replace("ORDER BY inbox.seq", "ORDER BY inbox.seq DESC")
@@ -55,32 +60,35 @@ SELECT CAST(json_group_array(json_array(
   FROM chats INDEXED BY chats_unreceived
   WHERE receiver = :owner AND received = 0 AND seq > :after AND seq < :before
   ORDER BY seq LIMIT :limit)"""
-POSITION = "SELECT seq FROM chats WHERE id = :id AND receiver = :owner"
+POSITION = "SELECT seq FROM chats WHERE receiver = :owner AND id = :id"
 HEADS = """
 SELECT json_group_object(owner, seq) FROM heads
 WHERE owner IN (SELECT value FROM json_each(:owners))"""
 NUMBERS = f"SELECT (SELECT max(rowid) FROM chats), ({HEADS})"  # noqa: S608 - a constant
-EXISTING = """
-SELECT json_group_array(json_array(id, sender, receiver, message, created_at, received))
-FROM chats WHERE id IN (SELECT value FROM json_each(:ids))"""
-RECEIVERS = """
-SELECT json_group_array(json_array(id, receiver, received))
-FROM chats WHERE id IN (SELECT value FROM json_each(:ids))"""
-MARK = "UPDATE chats SET received = 1 WHERE id IN (SELECT value FROM json_each(:ids))"
-INSERT = "INSERT INTO chats (id, sender, receiver, seq, message, created_at) VALUES "
-# What a commit has inserted is what lies behind the last row that it found.
+BY_KEY = """
+json_each(:keys) CROSS JOIN chats
+  ON receiver = json_extract(value, '$[0]') AND chats.id = json_extract(value, '$[1]')"""
+EXISTING = f"""
+SELECT json_group_array(json_array(receiver, chats.id, sender, message, created_at, received))
+FROM {BY_KEY}"""  # noqa: S608 - a constant
+MARKS = f"""
+SELECT json_group_array(json_array(receiver, chats.id, chats.rowid, received))
+FROM {BY_KEY}"""  # noqa: S608 - a constant
+MARK = "UPDATE chats SET received = 1 WHERE rowid IN (SELECT value FROM json_each(:rows))"
+INSERT = "INSERT INTO chats (receiver, id, sender, seq, message, created_at) VALUES "
+# What a commit has inserted is what lies behind the last row that it found. NOT INDEXED: by rowid.
 ADD_TO_INBOX = """
 INSERT INTO inbox (owner, seq, kind, chat_id)
-SELECT receiver, seq, 1, id FROM chats WHERE rowid > :last"""
+SELECT receiver, seq, 1, id FROM chats NOT INDEXED WHERE rowid > :last"""
 MOVE_HEADS = """
 INSERT INTO heads (owner, seq)
-SELECT receiver, max(seq) FROM chats WHERE rowid > :last GROUP BY receiver
+SELECT receiver, max(seq) FROM chats NOT INDEXED WHERE rowid > :last GROUP BY receiver
 ON CONFLICT (owner) DO UPDATE SET seq = excluded.seq"""
 
 _encode = msgspec.json.encode
 _decode_heads = msgspec.json.Decoder(dict[UserId, int]).decode
-_decode_chats = msgspec.json.Decoder(list[tuple[ChatId, UserId, UserId, str, int, int]]).decode
-_decode_receivers = msgspec.json.Decoder(list[tuple[ChatId, UserId, int]]).decode
+_decode_chats = msgspec.json.Decoder(list[tuple[UserId, ChatId, UserId, str, int, int]]).decode
+_decode_marks = msgspec.json.Decoder(list[tuple[UserId, ChatId, int, int]]).decode
 _decode_entries = msgspec.json.Decoder(
     list[tuple[int, EntryKind, ChatId, UserId, UserId, str, int, int]]
 ).decode
@@ -127,7 +135,7 @@ class SqliteStore:
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, busy_timeout: float = 5.0) -> Self:
+    async def open(cls, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Self:
         """Open the database in the file ``path``, creating or upgrading it if need be.
 
         ``busy_timeout``: seconds to wait for another program that has locked it.
@@ -135,7 +143,7 @@ class SqliteStore:
         """
         # Else SQLite would take names such as ":memory:" for something else.
         path = path.absolute()  # noqa: ASYNC240 - asks no disk
-        await asyncio.to_thread(upgrade_sqlite, path, busy_timeout)
+        await asyncio.to_thread(upgrade, path, busy_timeout)
         return cls(path, busy_timeout)
 
     async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
@@ -250,20 +258,20 @@ def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 def _commit(
     db: sqlite3.Connection, chats: Sequence[NewChat], receipts: Sequence[Receipt]
 ) -> Committed:
-    chosen = [new.id for new in chats if new.chosen_id]
+    chosen = [(new.receiver, new.id) for new in chats if new.chosen_id]
     try:
         return _commit_once(db, chats, receipts, chosen)
     except sqlite3.IntegrityError:
         # Ids that nobody chose are random: that one exists is so unlikely that it is
         # looked for only now.
-        return _commit_once(db, chats, receipts, [new.id for new in chats])
+        return _commit_once(db, chats, receipts, [(new.receiver, new.id) for new in chats])
 
 
 def _commit_once(
     db: sqlite3.Connection,
     chats: Sequence[NewChat],
     receipts: Sequence[Receipt],
-    suspects: Sequence[ChatId],
+    suspects: Sequence[Key],
 ) -> Committed:
     with _transaction(db, "BEGIN IMMEDIATE"):
         outcomes = _store(db, chats, _existing(db, suspects)) if chats else []
@@ -271,18 +279,18 @@ def _commit_once(
     return Committed(outcomes, marked)
 
 
-def _existing(db: sqlite3.Connection, ids: Sequence[ChatId]) -> dict[ChatId, Chat]:
-    if not ids:
+def _existing(db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, Chat]:
+    if not keys:
         return {}
-    (found,) = db.execute(EXISTING, {"ids": _encode(ids).decode()}).fetchone()
+    (found,) = db.execute(EXISTING, {"keys": _encode(keys).decode()}).fetchone()
     return {
-        chat_id: Chat(chat_id, sender, receiver, message, created_at, received == 1)
-        for chat_id, sender, receiver, message, created_at, received in _decode_chats(found)
+        (receiver, chat_id): Chat(chat_id, sender, receiver, message, created_at, received == 1)
+        for receiver, chat_id, sender, message, created_at, received in _decode_chats(found)
     }
 
 
 def _store(
-    db: sqlite3.Connection, chats: Sequence[NewChat], known: dict[ChatId, Chat]
+    db: sqlite3.Connection, chats: Sequence[NewChat], known: dict[Key, Chat]
 ) -> list[Stored | IdTaken]:
     """Number and insert the chats that are not ``known``; those become known too."""
     owners = _encode(list({new.receiver for new in chats})).decode()
@@ -291,18 +299,14 @@ def _store(
     outcomes: list[Stored | IdTaken] = []
     rows: list[tuple[object, ...]] = []
     for new in chats:
-        old = known.get(new.id)
+        old = known.get((new.receiver, new.id))
         if old is None:
             seq = heads[new.receiver] = heads.get(new.receiver, 0) + 1
             chat = Chat(new.id, new.sender, new.receiver, new.message, new.created_at, False)
-            known[new.id] = chat
+            known[new.receiver, new.id] = chat
             outcomes.append(Stored(chat, seq))
-            rows.append((new.id, new.sender, new.receiver, seq, new.message, new.created_at))
-        elif new.chosen_id and (old.sender, old.receiver, old.message) == (
-            new.sender,
-            new.receiver,
-            new.message,
-        ):
+            rows.append((new.receiver, new.id, new.sender, seq, new.message, new.created_at))
+        elif new.chosen_id and (old.sender, old.message) == (new.sender, new.message):
             outcomes.append(Stored(old, None))
         else:
             outcomes.append(IdTaken())
@@ -330,14 +334,14 @@ def _insert_statement(rows: int) -> str:
 
 
 def _mark(db: sqlite3.Connection, receipts: Sequence[Receipt]) -> list[bool]:
-    ids = _encode([receipt.chat_id for receipt in receipts]).decode()
-    (found,) = db.execute(RECEIVERS, {"ids": ids}).fetchone()
-    marks = {(receiver, chat_id): mark for chat_id, receiver, mark in _decode_receivers(found)}
-    keys = [(receipt.user, receipt.chat_id) for receipt in receipts]
-    unmarked = [chat_id for user, chat_id in keys if marks.get((user, chat_id)) == 0]
+    asked = [(receipt.user, receipt.chat_id) for receipt in receipts]
+    (found,) = db.execute(MARKS, {"keys": _encode(asked).decode()}).fetchone()
+    marks = _decode_marks(found)
+    unmarked = [row for _, _, row, received in marks if not received]
     if unmarked:
-        db.execute(MARK, {"ids": _encode(unmarked).decode()})
-    return [key in marks for key in keys]
+        db.execute(MARK, {"rows": _encode(unmarked).decode()})
+    known = {(receiver, chat_id) for receiver, chat_id, _, _ in marks}
+    return [key in known for key in asked]
 
 
 def _heads(db: sqlite3.Connection, owners: Sequence[UserId]) -> dict[UserId, int]:

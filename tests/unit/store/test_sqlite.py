@@ -22,7 +22,7 @@ import pytest
 from parley.chat.ports import IdTaken, NewChat, Page, Receipt, Stored
 from parley.errors import StoreBroken, StoreUnavailable
 from parley.model import ChatId, UserId
-from parley.store import migrations, sqlite
+from parley.store import sqlite, sqlite_schema
 from parley.store.sqlite import SqliteStore
 
 ANN = UserId(str(uuid.UUID(int=1)))
@@ -79,7 +79,7 @@ def short_text_file(path: Path) -> None:
 
 
 def damaged(path: Path) -> None:
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
     content = bytearray(path.read_bytes())
     content[100:4000] = b"\xaa" * 3900
     path.write_bytes(content)
@@ -92,7 +92,7 @@ def foreign(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
     with closing(other_program(path)) as db:
         db.execute("INSERT INTO schema_version VALUES (999)")
 
@@ -123,7 +123,7 @@ def test_says_that_the_directory_is_missing(tmp_path: Path) -> None:
 
 
 def test_says_that_the_file_is_locked(path: Path) -> None:
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
     with closing(other_program(path)) as db:
         db.execute("BEGIN IMMEDIATE")
         assert "is locked by another program" in refusal(path)
@@ -159,7 +159,7 @@ def test_says_that_the_directory_is_not_writable(shared_folder: Path) -> None:
 
 def test_says_that_the_file_is_not_writable(shared_folder: Path) -> None:
     path = shared_folder / "parley.db"
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
     path.chmod(0o444)
     shared_folder.chmod(0o777)
     with without_privileges():
@@ -219,7 +219,7 @@ async def test_reopening_applies_nothing_twice(path: Path) -> None:
 
 
 async def test_commits_are_on_disk_when_they_return(path: Path) -> None:
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
 
     def setting(db: sqlite3.Connection, name: str) -> object:
         return db.execute(f"PRAGMA {name}").fetchone()[0]
@@ -358,14 +358,15 @@ async def test_an_id_that_nobody_chose_but_that_exists_is_taken(store: SqliteSto
 # --- what queries cost --------------------------------------------------------------------------
 
 QUERIES = ["OLDEST", "NEWEST", "UNRECEIVED", "POSITION", "HEADS", "NUMBERS", "EXISTING"]
-QUERIES += ["RECEIVERS", "MARK", "ADD_TO_INBOX", "MOVE_HEADS"]
+QUERIES += ["MARKS", "MARK", "ADD_TO_INBOX", "MOVE_HEADS"]
 PARAMETERS: dict[str, object] = {"owner": ANN, "after": 0, "before": sqlite.END, "limit": 3}
-PARAMETERS |= {"id": "x", "ids": '["x"]', "owners": f'["{ANN}"]', "last": 10**6}
+PARAMETERS |= {"id": "x", "keys": f'[["{ANN}", "x"]]', "rows": "[0]"}
+PARAMETERS |= {"owners": f'["{ANN}"]', "last": 10**6}
 
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_no_query_scans_a_table(path: Path, name: str) -> None:
-    migrations.upgrade_sqlite(path, 1)
+    sqlite_schema.upgrade(path, 1)
     with closing(sqlite.connect_writer(path, 1)) as db:
         query = "EXPLAIN QUERY PLAN " + getattr(sqlite, name)
         plan = [row[3] for row in db.execute(query, PARAMETERS)]

@@ -2,13 +2,14 @@
 -- since the Unix epoch.
 
 CREATE TABLE chats (
-    id         TEXT    NOT NULL PRIMARY KEY,
-    sender     TEXT    NOT NULL,
     receiver   TEXT    NOT NULL,
+    id         TEXT    NOT NULL,
+    sender     TEXT    NOT NULL,
     seq        INTEGER NOT NULL, -- the chat's position in the receiver's inbox
     message    TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
-    received   INTEGER NOT NULL DEFAULT 0 CHECK (received IN (0, 1))
+    received   INTEGER NOT NULL DEFAULT 0 CHECK (received IN (0, 1)),
+    PRIMARY KEY (id, receiver) -- in this order it grows at its end, as ids grow with time
 ) STRICT;
 
 -- Holds only what is still to be received, so that asking for it costs by what is returned.

@@ -1,0 +1,111 @@
+"""Every statement that the PostgreSQL store uses on chats, inbox and heads.
+
+Each must cost by what it is asked for, whatever the tables hold and whatever
+the server believes they hold.  Hence the shapes:
+
+- Rows are looked up with LATERAL and OFFSET 0, which allow nothing but a nested
+  loop with an index, or with INSERT ... ON CONFLICT, which uses the index by
+  definition.  A join with a large table might become a scan of it.
+- Each condition names the owner, so that partitions can be told apart.
+- Lists go in as text[], the type of array that asyncpg knows without looking
+  into the server's catalog.
+- What statements lock they lock in one order, first heads, by owner, and then
+  chats, by receiver and id: nodes may wait for one another but never in a circle.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PING: Final = "SELECT 1"
+
+HEADS: Final = """
+SELECT asked.place, head.seq
+FROM unnest($1::text[]::uuid[]) WITH ORDINALITY AS asked (owner, place)
+CROSS JOIN LATERAL (SELECT seq FROM heads WHERE heads.owner = asked.owner OFFSET 0) AS head"""
+
+POSITION: Final = "SELECT seq FROM chats WHERE receiver = $1 AND id = $2"
+
+OLDEST: Final = """
+SELECT entry.seq, entry.kind, chat.*
+FROM (
+  SELECT seq, kind, chat_id FROM inbox
+  WHERE owner = $1 AND seq > $2 AND seq < $3
+  ORDER BY seq LIMIT $4
+) AS entry
+CROSS JOIN LATERAL (
+  SELECT id::text, sender::text, message, created_at, received FROM chats
+  WHERE receiver = $1 AND id = entry.chat_id
+  OFFSET 0
+) AS chat
+ORDER BY entry.seq"""
+NEWEST: Final = OLDEST.replace("seq LIMIT", "seq DESC LIMIT") + " DESC"
+
+UNRECEIVED: Final = """
+SELECT seq, 1, id::text, sender::text, message, created_at, received
+FROM chats
+WHERE receiver = $1 AND NOT received AND seq > $2 AND seq < $3
+ORDER BY seq LIMIT $4"""
+
+EXISTING: Final = """
+SELECT asked.place, chat.*
+FROM unnest($1::text[]::uuid[], $2::text[]::uuid[])
+  WITH ORDINALITY AS asked (receiver, id, place)
+CROSS JOIN LATERAL (
+  SELECT sender::text, message, created_at, received FROM chats
+  WHERE chats.receiver = asked.receiver AND chats.id = asked.id
+  OFFSET 0
+) AS chat"""
+
+# $1, $2: owners, sorted, and how many chats each gets; the others: one element for each chat.
+_STORE: Final = """
+moved AS (
+  INSERT INTO heads (owner, seq)
+  SELECT owner, count
+  FROM unnest($1::text[]::uuid[], $2::text[]::bigint[]) AS new (owner, count)
+  ON CONFLICT (owner) DO UPDATE SET seq = heads.seq + excluded.seq
+  RETURNING owner, seq
+), stored AS (
+  INSERT INTO chats (receiver, id, sender, seq, message, created_at, received)
+  SELECT receiver, id, sender, moved.seq - back, message, created_at, received
+  FROM unnest(
+    $3::text[]::uuid[], $4::text[]::uuid[], $5::text[]::uuid[], $6::text[]::bigint[],
+    $7::text[], $8::text[]::bigint[], $9::text[]::boolean[]
+  ) AS new (receiver, id, sender, back, message, created_at, received)
+  JOIN moved ON moved.owner = new.receiver
+  RETURNING receiver, seq, id
+), entered AS (
+  INSERT INTO inbox (owner, seq, kind, chat_id)
+  SELECT receiver, seq, 1, id FROM stored
+)"""
+_HEADS_MOVED: Final = "SELECT owner::text, seq FROM moved"
+
+# {0}, {1}: receivers and ids, sorted by both. Only the chats that exist are inserted once more,
+# so that each of them is a conflict.
+_MARK: Final = """
+known AS (
+  SELECT asked.place, chat.*
+  FROM unnest({0}::text[]::uuid[], {1}::text[]::uuid[])
+    WITH ORDINALITY AS asked (receiver, id, place)
+  CROSS JOIN LATERAL (
+    SELECT * FROM chats
+    WHERE chats.receiver = asked.receiver AND chats.id = asked.id
+    OFFSET 0
+  ) AS chat
+), marked AS (
+  INSERT INTO chats (receiver, id, sender, seq, message, created_at, received)
+  SELECT receiver, id, sender, seq, message, created_at, true FROM known
+  WHERE NOT received{2}
+  ON CONFLICT (receiver, id) DO UPDATE SET received = true WHERE NOT chats.received
+)"""
+_PLACES_KNOWN: Final = "SELECT NULL, place FROM known"
+# Always true, and known only when all heads are locked.
+_AFTER_HEADS: Final = " AND (SELECT count(*) FROM moved) > 0"
+
+# Their rows: an owner and its head; or nobody, and the place of a chat that exists, from 1.
+STORE: Final = f"WITH{_STORE}\n{_HEADS_MOVED}"
+MARK: Final = f"WITH{_MARK.format('$1', '$2', '')}\n{_PLACES_KNOWN}"
+STORE_AND_MARK: Final = (
+    f"WITH{_STORE},{_MARK.format('$10', '$11', _AFTER_HEADS)}\n"
+    f"{_HEADS_MOVED}\nUNION ALL\n{_PLACES_KNOWN}"
+)

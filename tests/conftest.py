@@ -1,0 +1,18 @@
+"""Servers and programs that every test may ask for."""
+
+from __future__ import annotations
+
+from .e2e.javascript import scripts
+from .services.postgres import own_postgres, postgres, postgres_installation
+from .services.valkey import own_cluster, own_valkey, redis_cluster, redis_server
+
+__all__ = [
+    "own_cluster",
+    "own_postgres",
+    "own_valkey",
+    "postgres",
+    "postgres_installation",
+    "redis_cluster",
+    "redis_server",
+    "scripts",
+]

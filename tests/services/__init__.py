@@ -1,0 +1,1 @@
+"""Real servers for the tests, from the wheels that are installed with them."""
