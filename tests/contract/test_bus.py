@@ -8,93 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
+from collections.abc import AsyncIterator
 
 import pytest
 
 from parley.bus.local import LocalBus
-from parley.chat.ports import Bus
 from parley.model import UserId
 
-PATIENCE = 5
-"""Seconds."""
-
-
-class Ends(NamedTuple):
-    """Two nodes' ends of one bus; of a bus that joins no nodes, the same one twice."""
-
-    publisher: Bus
-    subscriber: Bus
-
-
-@asynccontextmanager
-async def local() -> AsyncIterator[Ends]:
-    bus = LocalBus()
-    yield Ends(bus, bus)
-    await bus.close()
-
-
-# What a backend yields must not be attached yet; it is closed by the backend.
-BUSES: dict[str, Callable[[], AbstractAsyncContextManager[Ends]]] = {
-    "local": local,
-}
+from .buses import BUSES, PATIENCE, Ends, Node, owner
 
 
 @pytest.fixture(params=BUSES)
 async def ends(request: pytest.FixtureRequest) -> AsyncIterator[Ends]:
-    async with BUSES[request.param]() as opened:
+    async with BUSES[request.param](request) as opened:
         yield opened
-
-
-class Node:
-    """Both ends of a bus, and what arrived at the subscriber's."""
-
-    def __init__(self, ends: Ends) -> None:
-        self.publisher, self.subscriber = ends
-        self.arrived: list[tuple[UserId, int, bytes]] = []
-        self.threads: set[int] = set()
-        self._sent = 0
-        if self.publisher is not self.subscriber:
-            self.publisher.attach(lambda owner, seq, packet: None)
-        self.subscriber.attach(self._receive)
-
-    def _receive(self, owner: UserId, seq: int, packet: bytes) -> None:
-        self.threads.add(threading.get_ident())
-        self.arrived.append((owner, seq, packet))
-
-    async def carries(self, owner: UserId, seq: int, packet: bytes) -> None:
-        """Publish until it arrives."""
-        async with asyncio.timeout(PATIENCE):
-            while (owner, seq, packet) not in self.arrived:
-                self.publisher.publish(owner, seq, packet)
-                await asyncio.sleep(0.005)
-
-    async def carries_something(self, owner: UserId) -> None:
-        self._sent += 1
-        await self.carries(owner, self._sent, b"%d" % self._sent)
-
-    async def falls_silent(self, owner: UserId, witness: UserId) -> None:
-        """Publish for both until only what is for the witness arrives."""
-        async with asyncio.timeout(PATIENCE):
-            heard = True
-            while heard:
-                self.arrived.clear()
-                for _ in range(3):
-                    self.publisher.publish(owner, 1, b"for nobody")
-                    await self.carries_something(witness)
-                heard = any(each == owner for each, _, _ in self.arrived)
 
 
 @pytest.fixture
 def node(ends: Ends) -> Node:
     return Node(ends)
-
-
-def owner() -> UserId:
-    return UserId(str(uuid.uuid4()))
 
 
 class TestBus:
@@ -211,6 +143,13 @@ class TestBus:
         await node.subscriber.subscribe(ann)
         await node.carries_something(ann)
 
+    async def test_an_undisturbed_bus_is_connected(self, node: Node) -> None:
+        assert node.publisher.connected
+        assert node.subscriber.connected
+        await node.subscriber.subscribe(owner())
+        assert node.subscriber.connected
+        assert node.restored == 0
+
     async def test_the_end(self, node: Node) -> None:
         ann = owner()
         await node.subscriber.subscribe(ann)
@@ -230,7 +169,7 @@ class TestLocalBus:
 
     async def test_at_once_each_once_and_in_order(self) -> None:
         bus, arrived = LocalBus(), list[tuple[UserId, int, bytes]]()
-        bus.attach(lambda *push: arrived.append(push))
+        bus.attach(lambda *push: arrived.append(push), lambda: None)
         ann, bob, eve = owner(), owner(), owner()
         for each in (ann, bob, ann):
             await bus.subscribe(each)
@@ -241,7 +180,7 @@ class TestLocalBus:
 
     async def test_nothing_after_unsubscribe_or_close(self) -> None:
         bus, arrived = LocalBus(), list[tuple[UserId, int, bytes]]()
-        bus.attach(lambda *push: arrived.append(push))
+        bus.attach(lambda *push: arrived.append(push), lambda: None)
         ann, bob = owner(), owner()
         for each in (ann, bob):
             await bus.subscribe(each)

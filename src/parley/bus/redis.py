@@ -1,0 +1,253 @@
+"""The bus of many nodes: Redis or Valkey pub/sub, of a single server or of a cluster.
+
+Each connected user has a channel.  Users of the node that publishes get their
+pushes without Redis, and what then comes back from it is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from parley.bus.redis_channels import RedisChannels
+from parley.bus.redis_link import RedisLink
+from parley.bus.redis_payload import PayloadFormat, unpack
+from parley.bus.redis_routes import RedisRoutes
+from parley.errors import BusBroken, BusUnavailable
+from parley.model import UserId
+from parley.redis_options import RedisOptions
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+_CHUNK: Final = 1000
+"""Channels that are joined at a time after a loss."""
+_LAST_WORDS: Final = 1.0
+"""Seconds that the last publishes have to reach Redis at the end."""
+_COMPLAINTS_EVERY: Final = 60.0
+
+
+class RedisBus:
+    """Implements :class:`parley.chat.ports.Bus`; made by :meth:`open`.
+
+    A link that breaks, or on which nothing is answered for ``options.timeout``
+    seconds, makes the bus count as away.  It is repaired in the background,
+    for ever.
+    """
+
+    def __init__(self, options: RedisOptions) -> None:
+        prefix = options.channel("inbox:").encode()
+        self._routes = RedisRoutes(options, prefix, self)
+        self._channels = RedisChannels(prefix, self._routes.find, self._on_join_refused)
+        self._wanted = self._channels.wanted
+        self._format = PayloadFormat()
+        self._own = self._format.own
+        self._receive: Callable[[UserId, int, bytes], None] = _nobody_receives
+        self._restored: Callable[[], None] = _nobody_cares
+        self._connected = False
+        self._disturbed = asyncio.Event()
+        self._witness: RedisLink | None = None
+        """The link that told of the last disturbance."""
+        self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
+        self._complain = _Complaints()
+        self.losses = 0
+        """Times that the bus went away, in whole or in part."""
+        self.dropped = 0
+        """Publishes that weren't carried because Redis was away or didn't read."""
+        self.malformed = 0
+        """Payloads that aren't Parley's."""
+
+    @classmethod
+    async def open(cls, options: RedisOptions) -> RedisBus:
+        """Connect and make sure that everything is permitted that the bus does.
+
+        Raises:
+            BusUnavailable: Redis isn't there, or not ready.
+            BusBroken: it refuses us.
+        """
+        bus = cls(options)
+        try:
+            await bus._routes.refresh()
+        except BaseException:
+            bus._routes.close()
+            raise
+        bus._connected = True
+        bus._keeper = asyncio.create_task(bus._keep())
+        return bus
+
+    # -- the port
+
+    @property
+    def connected(self) -> bool:
+        return self._connected
+
+    def attach(
+        self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
+    ) -> None:
+        self._receive = receive
+        self._restored = restored
+
+    def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
+        if self._closed:
+            return
+        name = self._channels.name(owner)
+        if name in self._wanted:
+            self._receive(owner, seq, packet)
+        link = self._routes.find(name)
+        if link is None:
+            self.dropped += 1
+        elif not link.publish(name, self._format.head(seq), packet):
+            self.dropped += 1
+            self._complain("slow", f"Redis at {link.address} reads too slowly: pushes are dropped")
+
+    async def subscribe(self, owner: UserId) -> None:
+        await self._channels.want(owner).settling()
+
+    def unsubscribe(self, owner: UserId) -> None:
+        self._channels.unwant(owner)
+
+    async def close(self) -> None:
+        """Give the last publishes a second to reach Redis, and end everything.  Idempotent."""
+        if self._closed:
+            return
+        self._closed, self._connected = True, False
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait((self._keeper,))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._round_trips()
+        self._routes.close()
+        self._channels.clear()
+
+    # -- what links tell (parley.bus.redis_link.Listener)
+
+    def on_message(self, name: bytes, payload: bytes) -> None:
+        if payload.startswith(self._own):
+            return
+        owner = self._wanted.get(name)
+        if owner is None:
+            return  # it has just left
+        push = unpack(payload)
+        if push is None:
+            self.malformed += 1
+            self._complain("foreign", "what arrived on a channel of ours is not Parley's")
+            return
+        try:
+            self._receive(owner, *push)
+        except Exception:
+            logger.exception("a push could not be handed over")
+
+    def on_subscribed(self, link: RedisLink, name: bytes) -> None:
+        self._channels.subscribed(link, name)
+
+    def on_unsubscribed(self, link: RedisLink, name: bytes) -> None:
+        if not self._channels.unsubscribed(link, name):
+            self._disturb("the Redis cluster's slots have moved", link)
+
+    def on_refused(self, link: RedisLink, error: str) -> None:
+        if error.startswith("MOVED "):
+            self._disturb("the Redis cluster's slots have moved", link)
+        elif error.startswith("CLUSTERDOWN "):
+            self._disturb(error, link)
+        else:
+            self._complain("refused", f"Redis at {link.address} refuses: {error}")
+
+    def on_lost(self, link: RedisLink, reason: Exception) -> None:
+        self._routes.forget(link)
+        self._channels.lost(link)
+        self._disturb(str(reason), link)
+
+    # -- keeping it alive
+
+    def _on_join_refused(self, link: RedisLink) -> None:
+        self._disturb(f"Redis at {link.address} refuses a subscription", link)
+
+    def _disturb(self, reason: str, witness: RedisLink) -> None:
+        self._witness = witness
+        self._disturbed.set()
+        if self._connected:
+            self._connected = False
+            self.losses += 1
+            logger.warning("the bus is away, pushes to other nodes may be late: %s", reason)
+
+    async def _keep(self) -> None:
+        """Repair the bus whenever it is disturbed."""
+        while True:
+            await self._disturbed.wait()
+            pause = _SHORTEST_PAUSE
+            # Nodes that lost the same server don't all come back in the same moment; and one
+            # repair is enough for slots that move one after another.
+            await asyncio.sleep(_jittered(pause))
+            while not await self._repair():
+                await asyncio.sleep(_jittered(pause))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            self._come_back()
+
+    async def _repair(self) -> bool:
+        """Have links to all servers and all channels joined; False if it didn't work out."""
+        self._disturbed.clear()
+        try:
+            await self._routes.refresh(self._witness)
+        except BusUnavailable as exc:
+            logger.debug("the bus can't be repaired yet: %s", exc)
+            self._disturbed.set()
+        except BusBroken as exc:
+            self._complain("broken", f"the bus stays away until somebody helps: {exc}")
+            self._disturbed.set()
+        except Exception:
+            logger.exception("the bus could not be repaired")
+            self._disturbed.set()
+        await self._rejoin()  # what can be
+        return not self._disturbed.is_set()
+
+    async def _rejoin(self) -> None:
+        homeless = self._channels.homeless()
+        for start in range(0, len(homeless), _CHUNK):
+            self._channels.rejoin(homeless[start : start + _CHUNK])
+            await self._round_trips()
+
+    async def _round_trips(self) -> None:
+        """Wait until all links have done what they were asked; or are lost, which is told."""
+        trips = (link.round_trip() for link in self._routes.links)
+        await asyncio.gather(*trips, return_exceptions=True)
+
+    def _come_back(self) -> None:
+        self._connected = True
+        logger.info("the bus is back")
+        try:
+            self._restored()
+        except Exception:
+            logger.exception("what follows the bus' return failed")
+
+
+class _Complaints:
+    """Log lines about what may happen very often: one a minute of each kind."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def __call__(self, kind: str, text: str) -> None:
+        now = time.monotonic()
+        if now >= self._next.get(kind, 0.0):
+            self._next[kind] = now + _COMPLAINTS_EVERY
+            logger.warning("%s (told at most once a minute)", text)
+
+
+def _jittered(pause: float) -> float:
+    return pause * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+
+def _nobody_receives(owner: UserId, seq: int, packet: bytes) -> None:
+    """Before :meth:`RedisBus.attach`."""
+
+
+def _nobody_cares() -> None:
+    """Before :meth:`RedisBus.attach`."""

@@ -1,0 +1,223 @@
+"""Which channels a node wants, and how far it is with each.
+
+One request at a time is under way for a channel; what is wanted by the time it
+is confirmed decides about the next.  So no confirmation can be taken for
+another's, however fast users come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from parley.bus.redis_link import RedisLink
+from parley.model import UserId
+
+
+class Request:
+    """Channels that one link was asked to join, or to leave."""
+
+    __slots__ = ("channels", "joining")
+
+    def __init__(self, channels: list[Channel], *, joining: bool) -> None:
+        self.channels = channels
+        self.joining = joining
+
+
+class Channel:
+    """One user's channel."""
+
+    __slots__ = ("link", "name", "owner", "request", "standing", "waiters", "wanted")
+
+    def __init__(self, owner: UserId, name: bytes) -> None:
+        self.owner = owner
+        self.name = name
+        self.wanted = False
+        self.standing = False
+        """The server has confirmed that it is joined, and not yet that it is left."""
+        self.request: Request | None = None
+        """The request that isn't confirmed yet."""
+        self.link: RedisLink | None = None
+        """Where it stands, or is being joined."""
+        self.waiters: list[asyncio.Future[None]] = []
+        """They are done when it stands, or can't for now."""
+
+    def settling(self) -> asyncio.Future[None]:
+        """Done when the channel stands, or its server turns out to be away."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.standing and self.request is None:
+            waiter.set_result(None)
+        else:
+            self.waiters.append(waiter)
+        return waiter
+
+    def release(self) -> None:
+        """Let those go on who wait."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiters.clear()
+
+    def put_out(self) -> None:
+        """The server knows nothing of it any more."""
+        self.link = self.request = None
+        self.standing = False
+        self.release()
+
+
+class RedisChannels:
+    """All channels of a node.  Requests leave at the end of the event loop's turn, gathered."""
+
+    def __init__(
+        self,
+        prefix: bytes,
+        find_link: Callable[[bytes], RedisLink | None],
+        on_refused: Callable[[RedisLink], None],
+    ) -> None:
+        """``find_link`` says where a name belongs now, None if its server is away.
+
+        ``on_refused`` is called when a link answers without having done what it was asked.
+        """
+        self._prefix = prefix
+        self._find_link = find_link
+        self._on_refused = on_refused
+        self.wanted: dict[bytes, UserId] = {}
+        """Each channel from :meth:`want` to :meth:`unwant`, whatever the server knows."""
+        self._by_owner: dict[UserId, Channel] = {}
+        self._by_name: dict[bytes, Channel] = {}
+        self._changed: list[Channel] = []
+        self._loop = asyncio.get_running_loop()
+
+    def __len__(self) -> int:
+        return len(self._by_owner)
+
+    def name(self, owner: UserId) -> bytes:
+        """The name of an owner's channel."""
+        return self._prefix + owner.encode()
+
+    def want(self, owner: UserId) -> Channel:
+        """Join the channel of ``owner`` now or as soon as its server is there.  Idempotent."""
+        channel = self._by_owner.get(owner)
+        if channel is None:
+            channel = Channel(owner, self.name(owner))
+            self._by_owner[owner] = self._by_name[channel.name] = channel
+        channel.wanted = True
+        self.wanted[channel.name] = owner
+        if not channel.standing and channel.request is None:
+            self._change(channel)
+        return channel
+
+    def unwant(self, owner: UserId) -> None:
+        """Leave the channel of ``owner``.  Idempotent."""
+        channel = self._by_owner.get(owner)
+        if channel is not None and channel.wanted:
+            channel.wanted = False
+            del self.wanted[channel.name]
+            self._change(channel)
+
+    def clear(self) -> None:
+        """Forget all of them; nobody waits any more."""
+        for channel in self._by_owner.values():
+            channel.put_out()
+        self.wanted.clear()
+        self._by_owner.clear()
+        self._by_name.clear()
+        self._changed.clear()
+
+    # -- repairing
+
+    def homeless(self) -> list[Channel]:
+        """The channels that neither stand nor are being joined where they belong."""
+        for channel in self._by_owner.values():
+            if channel.link is not None and channel.link is not self._find_link(channel.name):
+                channel.put_out()
+        return [each for each in self._by_owner.values() if each.link is None]
+
+    def rejoin(self, homeless: Sequence[Channel]) -> None:
+        """Send requests for these at once, to the links that are there."""
+        self._changed += homeless
+        self._send_requests()
+
+    # -- what a link says
+
+    def subscribed(self, link: RedisLink, name: bytes) -> None:
+        """``link`` confirms that it has joined ``name``."""
+        channel = self._by_name.get(name)
+        if channel is None or channel.link is not link or channel.request is None:
+            return
+        if channel.request.joining:
+            channel.standing, channel.request = True, None
+            channel.release()
+            if not channel.wanted:
+                self._change(channel)
+
+    def unsubscribed(self, link: RedisLink, name: bytes) -> bool:
+        """``link`` says that it has left ``name``; False if nobody asked it to."""
+        channel = self._by_name.get(name)
+        if channel is None or channel.link is not link:
+            return True
+        if channel.request is None:
+            channel.put_out()
+            return False
+        if not channel.request.joining:
+            # Those who want it again meanwhile go on waiting.
+            channel.link = channel.request = None
+            channel.standing = False
+            self._change(channel)
+        return True
+
+    def lost(self, link: RedisLink) -> None:
+        """``link`` is no more."""
+        for channel in self._by_owner.values():
+            if channel.link is link:
+                channel.put_out()
+
+    # -- within
+
+    def _change(self, channel: Channel) -> None:
+        if not self._changed:
+            self._loop.call_soon(self._send_requests)
+        self._changed.append(channel)
+
+    def _send_requests(self) -> None:
+        joins: defaultdict[RedisLink, list[Channel]] = defaultdict(list)
+        leaves: defaultdict[RedisLink, list[Channel]] = defaultdict(list)
+        changed, self._changed = dict.fromkeys(self._changed), []
+        for channel in changed:
+            if channel.request is not None or (channel.standing and channel.wanted):
+                continue
+            link = channel.link or self._find_link(channel.name)
+            if not channel.wanted and not channel.standing:
+                self._forget(channel)
+            elif link is None:
+                channel.release()
+            else:
+                (joins if channel.wanted else leaves)[link].append(channel)
+        for link, channels in leaves.items():
+            self._send(link, link.unsubscribe, Request(channels, joining=False))
+        for link, channels in joins.items():
+            self._send(link, link.subscribe, Request(channels, joining=True))
+
+    def _send(
+        self,
+        link: RedisLink,
+        send: Callable[[Sequence[bytes], Callable[[Exception | None], None]], None],
+        request: Request,
+    ) -> None:
+        for channel in request.channels:
+            channel.link, channel.request = link, request
+
+        def conclude(lost: Exception | None) -> None:
+            refused = [each for each in request.channels if each.request is request]
+            for channel in refused:
+                channel.put_out()
+            if refused and lost is None:
+                self._on_refused(link)
+
+        send([each.name for each in request.channels], conclude)
+
+    def _forget(self, channel: Channel) -> None:
+        channel.release()
+        if self._by_owner.get(channel.owner) is channel:
+            del self._by_owner[channel.owner], self._by_name[channel.name]
