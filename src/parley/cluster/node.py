@@ -18,9 +18,9 @@ from parley.cluster.connection import LinkOptions
 from parley.cluster.listener import Listener, Method
 from parley.cluster.peers import ERRORS, ClusterPeers, methods_of
 from parley.cluster.presence import RedisPresence
-from parley.cluster.redis_client import RedisClient, RedisUnavailable
+from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
 from parley.cluster.registry import NodeRecord, Registry
-from parley.errors import ListenError
+from parley.errors import BusBroken, ListenError
 from parley.redis_options import RedisOptions
 from parley.socketio.peers import Peers
 
@@ -105,6 +105,9 @@ class Node:
     async def start(self, sessions: Peers, methods: Mapping[str, Method]) -> None:
         """Listen, and be known when this returns; or, if Redis is away, when it is back.
 
+        Raises:
+            BusBroken: Redis doesn't permit it.
+
         ``sessions`` are this node's.  ``methods`` are what others may
         :meth:`~ClusterPeers.ask` it besides; their names must be new.
         """
@@ -113,7 +116,7 @@ class Node:
         self._listener = Listener(self._own.key, {**served, **methods}, ERRORS, self._options.link)
         await self._listener.start(self._sock)
         logger.info("other nodes reach this one at %s, port %d", self._own.address, self._own.port)
-        await self._publish()
+        await self._publish(first=True)
         self._publishing = asyncio.create_task(self._keep_published())
 
     async def siblings(self) -> list[str]:
@@ -149,11 +152,16 @@ class Node:
             await self._registry.withdraw()
             await self.presence.withdraw()
 
-    async def _publish(self) -> None:
+    async def _publish(self, *, first: bool = False) -> None:
         try:
             await self._registry.publish()
             await self.presence.publish()
         except RedisUnavailable as error:
+            if first and isinstance(error, RedisRefused):
+                raise BusBroken(
+                    f"Redis does not let Parley keep its keys ({error}). Check REDIS_USERNAME and "
+                    "REDIS_PASSWORD, and the rights of that user."
+                ) from error
             if not self._away:
                 logger.warning("Redis is away, others may not find this node: %s", error)
             self._away = True

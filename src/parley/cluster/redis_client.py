@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from parley.errors import BackendAway
 from parley.redis_options import RedisOptions
@@ -20,12 +20,17 @@ from parley.redis_options import RedisOptions
 Command = tuple[str | bytes | int, ...]
 """The command's name, its key, and the rest."""
 
+_REFUSALS: Final = (AuthenticationError, NoPermissionError)
 _AT_ONCE: Final = 4
 """Requests under way; further ones wait for these."""
 
 
 class RedisUnavailable(BackendAway):
     """Redis did not answer in time, or not with what it was asked for."""
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis doesn't let us: the password or the rights are wrong."""
 
 
 class RedisClient:
@@ -50,6 +55,7 @@ class RedisClient:
 
         Raises:
             RedisUnavailable: after the ``timeout`` of the options at the latest.
+            RedisRefused: a kind of it that doesn't heal by itself.
         """
         client = None
         try:
@@ -60,7 +66,8 @@ class RedisClient:
             await self._forget(client)
             late = isinstance(error, TimeoutError)
             reason = f"no answer in {self.options.timeout:g} seconds" if late else str(error)
-            raise RedisUnavailable(reason) from error
+            kind = RedisRefused if isinstance(error, _REFUSALS) else RedisUnavailable
+            raise kind(reason) from error
 
     async def close(self) -> None:
         """Release all connections.  Idempotent."""
@@ -111,7 +118,8 @@ def _arguments(options: RedisOptions) -> dict[str, Any]:
     return {
         "host": options.host,
         "port": options.port,
-        "username": options.username or None,
+        # Named as the bus does it: a server without passwords takes any for this user.
+        "username": options.username or ("default" if options.password else None),
         "password": options.password or None,
         # run() sets the time limit, for all that a request takes.
         "socket_timeout": None,

@@ -11,7 +11,7 @@ from parley.cluster.node import Node
 from parley.cluster.presence import everyone, who
 from parley.cluster.redis_client import RedisClient
 from parley.cluster.registry import live_nodes
-from parley.errors import ListenError
+from parley.errors import BusBroken, ListenError
 from parley.model import UserId
 from parley.socketio.peers import NoPeers, PeerGone, PeerUnreachable
 from tests.services.valkey import RedisServer, ValkeyServer
@@ -215,3 +215,12 @@ async def test_a_successor_takes_the_port_that_is_free(redis_server: RedisServer
         await other.close()
         async with node(options, ports=ports) as successor:
             assert successor.port == other.port
+
+
+async def test_a_redis_that_does_not_permit_it(own_valkey: ValkeyServer) -> None:
+    own_valkey.ask("ACL", "SETUSER", "parley", "on", ">secret", "~other:*", "+@all")
+    options = own_valkey.options(username="parley", password="secret")
+    refused = await Node.open(options, node_options())
+    with pytest.raises(BusBroken, match="does not let Parley keep its keys"):
+        await refused.start(NoPeers(), {})
+    await refused.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from parley.cluster.redis_client import RedisClient, RedisUnavailable
+from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
 from tests.services.valkey import (
     RedisServer,
     ValkeyCluster,
@@ -136,9 +136,15 @@ async def test_a_wrong_password(own_valkey: ValkeyServer) -> None:
         if works:
             assert await redis.run(("GET", "key")) == [None]
         else:
-            with pytest.raises(RedisUnavailable, match="invalid username-password pair"):
+            with pytest.raises(RedisRefused, match="invalid username-password pair"):
                 await redis.run(("GET", "key"))
         await redis.close()
+
+
+async def test_a_needless_password(own_valkey: ValkeyServer) -> None:
+    redis = RedisClient(own_valkey.options(password="for nothing"))
+    assert await redis.run(("GET", "key")) == [None]
+    await redis.close()
 
 
 async def test_a_user_a_database_and_a_prefix(own_valkey: ValkeyServer) -> None:
