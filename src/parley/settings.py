@@ -20,6 +20,7 @@ from parley.tls_files import TlsFile, authorities_problems, key_pair_problems
 _SECRET = {"secret": True}
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
+_LAST_PORT = 65535
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 _Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 
@@ -381,6 +382,12 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"WORKERS is {values['workers']}, and with DATABASE_TYPE=sqlite it must be 1: one "
             "process owns the file. Remove WORKERS, or use postgres."
+        )
+    last = values.get("node_port", 0) + 2 * values.get("workers", 1) - 1
+    if values.get("node_port") and last > _LAST_PORT:
+        yield (
+            f"NODE_PORT is {values['node_port']}, and with {values.get('workers', 1)} workers the "
+            f"ports up to {last} would be needed. Choose a lower one."
         )
     for prefix in ("", "DATABASE_"):
         pair = [

@@ -16,7 +16,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src"
 
 VOCABULARY = ("parley.errors", "parley.model")
-DRIVERS = ("aiosqlite", "asyncpg", "coredis", "glide", "psycopg", "redis", "sqlite3")
+DRIVERS = ("aiosqlite", "asyncpg", "coredis", "glide", "hiredis", "psycopg", "redis", "sqlite3")
 SERVERS = ("http", "httptools", "socket", "ssl", "starlette", "uvicorn", "uvloop", "websockets")
 
 # A package or module, and what of Parley it may import besides itself.

@@ -153,6 +153,13 @@ def test_neither_yes_nor_no() -> None:
     assert 'DATABASE_POOLER is "maybe". It must be true or false.' in message
 
 
+def test_node_ports_that_there_are_not() -> None:
+    few = {**POSTGRES, "NODE_PORT": "65534"}
+
+    assert load_settings(few, None).node_port == 65534
+    assert "ports up to 65541 would be needed" in problems_of({**few, "WORKERS": "4"})
+
+
 def test_a_long_bad_value_is_shortened() -> None:
     message = problems_of({**SQLITE, "PORT": "9" * 5000})
 

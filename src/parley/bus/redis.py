@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
+_STEADY: Final = 5.0
+"""Seconds without a disturbance after which the next one is repaired without a longer pause."""
 _CHUNK: Final = 1000
 """Channels that are joined at a time after a loss."""
 _LAST_WORDS: Final = 1.0
@@ -180,16 +182,20 @@ class RedisBus:
 
     async def _keep(self) -> None:
         """Repair the bus whenever it is disturbed."""
+        pause = _SHORTEST_PAUSE
         while True:
-            await self._disturbed.wait()
-            pause = _SHORTEST_PAUSE
+            try:
+                async with asyncio.timeout(_STEADY):
+                    await self._disturbed.wait()
+            except TimeoutError:
+                pause = _SHORTEST_PAUSE
+                continue
             # Nodes that lost the same server don't all come back in the same moment; and one
             # repair is enough for slots that move one after another.
             await asyncio.sleep(_jittered(pause))
-            while not await self._repair():
-                await asyncio.sleep(_jittered(pause))
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            self._come_back()
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            if await self._repair():
+                self._come_back()
 
     async def _repair(self) -> bool:
         """Have links to all servers and all channels joined; False if it didn't work out."""

@@ -138,6 +138,7 @@ class Node:
             await self._listener.close()
         self._sock.close()
         await self.peers.close()
+        await self._registry.close()
         await self._redis.close()
 
     async def _keep_published(self) -> None:

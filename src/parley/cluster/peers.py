@@ -126,8 +126,8 @@ class ClusterPeers:
         """The link, or what to raise.  An outcome, because nobody may be waiting any more."""
         try:
             record = await self._registry.find(node)
-        except RedisUnavailable as error:
-            return self._failed(node, PeerUnreachable, error)
+        except RedisUnavailable:
+            return self._failed(node, PeerUnreachable, None)
         if record is None:
             return self._failed(node, PeerGone, None)
         try:

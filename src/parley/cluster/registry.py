@@ -5,6 +5,8 @@ See :mod:`.keys` for the keys.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 import secrets
@@ -20,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{{NODE_LENGTH}}}")
 
-_KNOWN: Final = 1024
-"""Records that are remembered, for when Redis is away."""
+_SPACING: Final = 0.1
+"""Seconds between two readings of all records, at least."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,12 @@ class Registry:
         self._own = own
         self._lifetime = lifetime
         self._record = msgspec.json.encode(own)
-        self._known: dict[str, NodeRecord] = {}
-        """Found before, the oldest first."""
+        self._records: dict[str, NodeRecord] = {}
+        """As they were last read."""
+        self._reading: asyncio.Task[RedisUnavailable | None] | None = None
+        self._next: asyncio.Task[RedisUnavailable | None] | None = None
+        """The reading that has not begun, for those who ask now."""
+        self._read_at = -_SPACING
 
     async def publish(self) -> None:
         """Make the own record last for another lifetime, or write it anew."""
@@ -84,20 +90,27 @@ class Registry:
         """The record of a node, None if it has ended; ``name`` may be anything.
 
         While Redis is away, the record is as it was when it was last found here.
+
+        All who ask within a moment share one reading of all records, so that
+        names which clients make up cost Redis nothing.
         """
         if not _NAME.fullmatch(name):
             return None
-        known = self._known.pop(name, None)
-        try:
-            (reply,) = await self._redis.run(("GET", keys.record(self._redis.prefix, name)))
-            record = _decoded(reply)
-        except RedisUnavailable:
-            record = known
-            if record is None:
-                raise
-        if record is not None:
-            self._remember(record)
+        if self._next is None:
+            self._next = asyncio.create_task(self._read())
+        failure = await asyncio.shield(self._next)
+        record = self._records.get(name)
+        if record is None and failure is not None:
+            raise failure
         return record
+
+    async def close(self) -> None:
+        """End what is under way.  Nobody must ask any more."""
+        for task in (self._reading, self._next):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def siblings(self) -> list[NodeRecord]:
         """The other nodes of the own group."""
@@ -105,10 +118,20 @@ class Registry:
         nodes = await live_nodes(self._redis)
         return [each for each in nodes if each.group == own.group and each.name != own.name]
 
-    def _remember(self, record: NodeRecord) -> None:
-        self._known[record.name] = record
-        if len(self._known) > _KNOWN:
-            del self._known[next(iter(self._known))]
+    async def _read(self) -> RedisUnavailable | None:
+        """Read all records; an outcome, because nobody may be waiting any more."""
+        previous, now = self._reading, asyncio.get_running_loop().time
+        self._reading = asyncio.current_task()
+        if previous is not None:
+            await asyncio.wait((previous,))
+        await asyncio.sleep(max(0.0, self._read_at + _SPACING - now()))
+        self._next = None  # who asks from here on wants a later reading
+        self._read_at = now()
+        try:
+            self._records = {record.name: record for record in await live_nodes(self._redis)}
+        except RedisUnavailable as error:
+            return error
+        return None
 
 
 async def live_nodes(redis: RedisClient) -> list[NodeRecord]:

@@ -174,6 +174,15 @@ def broken(error: BaseException, options: PostgresOptions) -> str | None:
             return (
                 f"{server} doesn't let {user!r} use {database!r} ({error.args[0]}); allow it there."
             )
+        case asyncpg.InterfaceError():
+            return f"{server} can't be used: {error.args[0]}."
+        case OSError():
+            return _tls_broken(error, server)
+    return None
+
+
+def _tls_broken(error: OSError, server: str) -> str | None:
+    match error:
         case CertificateError():
             return (
                 f"{server} can't be reached, because {error}; correct DATABASE_TLS_CA_FILE, "
@@ -189,6 +198,4 @@ def broken(error: BaseException, options: PostgresOptions) -> str | None:
                 f"{server} doesn't speak TLS; set it up there, or set DATABASE_TLS to prefer or "
                 "disable."
             )
-        case asyncpg.InterfaceError():
-            return f"{server} can't be used: {error.args[0]}."
     return None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from parley.cluster import keys
@@ -129,7 +131,7 @@ async def test_while_redis_is_away_what_was_found_before_counts(
     own_valkey: ValkeyServer, own_redis: RedisClient
 ) -> None:
     known, unknown, ended = record(), record(), record()
-    for each in (known, unknown, ended):
+    for each in (known, ended):
         await registry(own_redis, each).publish()
     mine = registry(own_redis)
     await mine.find(known.name)
@@ -144,21 +146,49 @@ async def test_while_redis_is_away_what_was_found_before_counts(
             await mine.find(name)
 
 
-async def test_what_is_remembered_is_bounded(
-    own_valkey: ValkeyServer, own_redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+async def test_names_that_clients_make_up_cost_redis_nothing(
+    own_valkey: ValkeyServer, own_redis: RedisClient
 ) -> None:
-    monkeypatch.setattr("parley.cluster.registry._KNOWN", 2)
-    records = [record() for _ in range(3)]
+    known = record()
+    await registry(own_redis, known).publish()
     mine = registry(own_redis)
-    for each in records:
-        await registry(own_redis, each).publish()
-        await mine.find(each.name)
-    await mine.find(records[1].name)
-    own_valkey.kill()
 
-    assert [await mine.find(each.name) for each in records[1:]] == records[1:]
-    with pytest.raises(RedisUnavailable):
-        await mine.find(records[0].name)
+    async def find(name: str) -> NodeRecord | None:
+        await asyncio.sleep(0)  # some while a reading is under way
+        return await mine.find(name)
+
+    names = [new_name() for _ in range(2000)]
+    found = await asyncio.gather(*map(find, names), find(known.name))
+
+    assert found == [None] * len(names) + [known]
+    commands = own_valkey.ask("INFO", "commandstats")
+    assert 1 <= commands["cmdstat_smembers"]["calls"] <= 3
+    await mine.close()
+
+
+async def test_what_is_found_is_not_older_than_the_question(redis: RedisClient) -> None:
+    mine = registry(redis)
+    for _ in range(5):
+        own = record()
+        asked = asyncio.create_task(mine.find(own.name))
+        await asyncio.sleep(0)
+        await registry(redis, own).publish()
+        assert await mine.find(own.name) == own
+        await asked
+    await mine.close()
+
+
+async def test_the_end_of_a_registry_that_reads(own_valkey: ValkeyServer) -> None:
+    redis = RedisClient(own_valkey.options())
+    mine = registry(redis)
+    own_valkey.pause()
+    asked = [asyncio.create_task(mine.find(new_name())) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for each in asked:
+        each.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    await mine.close()
+    await redis.close()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "no JSON", '{"name": 1}'])

@@ -285,6 +285,7 @@ async def test_a_commit_that_nobody_waits_for_is_over_before_the_next(
     ann = user()
     given_up = chat(ann)
     await store.commit([chat(ann)], [])
+    session = await store._writer.fetch("SELECT pg_backend_pid()")
     async with another_writes_to(postgres, ann):
         waiting = asyncio.create_task(store.commit([given_up], []))
         await asyncio.sleep(0.05)
@@ -293,6 +294,7 @@ async def test_a_commit_that_nobody_waits_for_is_over_before_the_next(
     await store.commit([chat(ann)], [])
     assert await store.position(ann, given_up.id) == 2
     assert await store.heads([ann]) == {ann: 3}
+    assert await store._writer.fetch("SELECT pg_backend_pid()") == session
 
 
 async def test_by_unix_socket(own_postgres: PostgresServer) -> None:
