@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import FrameType
 from typing import TypeAlias
 from uuid import UUID
 
@@ -103,10 +104,15 @@ def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -
     # Late, as in _serve_here.
     from parley.backends import check_backends  # noqa: PLC0415
 
+    signal.signal(signal.SIGTERM, _stop_waiting)  # until the supervisor handles it
     asyncio.run(check_backends(settings))  # once, and with one message, instead of in each
     arguments = (overrides, sock, secrets.token_hex(8))
     patience = settings.shutdown_grace + _PATIENCE
     return Supervisor(_work, arguments, settings.workers, patience=patience).run(ready)
+
+
+def _stop_waiting(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(OK)
 
 
 def _work(

@@ -121,7 +121,9 @@ class _BusTotals(Collector):
 
     def collect(self) -> Iterator[Metric]:
         bus = self._bus
-        yield _gauge("bus_connected", "1 while pushes reach other nodes at once.", bus.connected)
+        yield _gauge(
+            "bus_connected", "1 while pushes reach other nodes at once.", int(bus.connected)
+        )
         yield _counter("bus_losses", "Times that the bus went away.", bus.losses)
         yield _counter("bus_dropped", "Pushes that the bus could not carry.", bus.dropped)
         yield _counter("bus_malformed", "Messages on the bus that are not ours.", bus.malformed)

@@ -71,32 +71,35 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 async def _serve(
     settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None, place: Place
 ) -> None:
-    starting = _Cancellable()
+    stop = _StopSignals()
     async with open_backends(settings, place) as backends:
         parley = Parley(settings, place, backends, SystemClock())
         try:
             await parley.start()
-            starting.done = True  # from here on uvicorn handles the signals
-            await _Server(_uvicorn_config(settings, parley), parley, on_ready).serve([sock])
+            server = _Server(_uvicorn_config(settings, parley), parley, on_ready)
+            stop.server = server
+            await server.serve([sock])
         finally:
             await parley.close()
 
 
-class _Cancellable:
-    """Cancels the current task at SIGTERM or SIGINT, until it is ``done``.
+class _StopSignals:
+    """Ends the start at SIGTERM or SIGINT; or the server, once there is one.
 
     uvicorn handles both while it serves, and delivers them again when it has
     stopped; then they have done their work.
     """
 
     def __init__(self) -> None:
-        self.done = False
+        self.server: uvicorn.Server | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        _on_stop_signals(lambda number, frame: self._loop.call_soon_threadsafe(self._cancel))
+        _on_stop_signals(lambda number, frame: self._loop.call_soon_threadsafe(self._stop))
 
-    def _cancel(self) -> None:
-        if not self.done and self._task is not None:
+    def _stop(self) -> None:
+        if self.server is not None:
+            self.server.should_exit = True
+        elif self._task is not None:
             self._task.cancel()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
 import aiohttp
 import pytest
 
-from .clients import Devices, devices_of_a_test
-from .server import PATIENCE, ChatServer
+from tests.services.postgres import Postgres
+from tests.services.valkey import RedisServer
+
+from .clients import Devices, devices_of_a_test, mark_as_careless
+from .server import PATIENCE, ChatServer, running
 
 StartServer: TypeAlias = Callable[..., ChatServer]
 
@@ -22,11 +25,32 @@ TRANSPORTS = {
 }
 
 
+ON_POSTGRES_TOO = ("test_errors", "test_lists", "test_messages", "test_order")
+"""The modules about what every server does, whatever it rests on."""
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatServer]:
-    """A server for all tests of a module, which keep apart by using users of their own."""
-    with running(ChatServer(tmp_path_factory.mktemp("parley"))) as server:
-        yield server
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ChatServer]:
+    """A server for all tests of a module, which keep apart by using users of their own.
+
+    It has an SQLite file or, where a module runs on both, two workers on PostgreSQL and Redis.
+    """
+    with ExitStack() as stack:
+        settings: dict[str, str] = {}
+        if getattr(request, "param", "sqlite") == "postgres":
+            postgres: Postgres = request.getfixturevalue("postgres")
+            redis: RedisServer = request.getfixturevalue("redis_server")
+            database = stack.enter_context(postgres.temporary_database())
+            settings = {**postgres.environment(database), **redis.environment(), "WORKERS": "2"}
+        yield stack.enter_context(running(ChatServer(tmp_path_factory.mktemp("parley"), settings)))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if "server" in metafunc.fixturenames and module in ON_POSTGRES_TOO:
+        metafunc.parametrize("server", ["sqlite", "postgres"], indirect=True, scope="module")
 
 
 @pytest.fixture
@@ -48,22 +72,8 @@ def own_server(start_server: StartServer) -> ChatServer:
     return start_server()
 
 
-@contextmanager
-def running(server: ChatServer) -> Iterator[ChatServer]:
-    """Start a server, and stop it in the end; what must hold of every server is checked then."""
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # The Python client drops answers to its polls unread when their status tells it to hang up.
-    careless = pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(careless)
+    mark_as_careless(items, Path(__file__).parent)
 
 
 @pytest.fixture

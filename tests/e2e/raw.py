@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from .server import PATIENCE, ChatServer
+from .server import PATIENCE, Entrance
 
 QUERY = {"EIO": "4", "transport": "websocket"}
 _PACKET = re.compile(r"4(?P<kind>[0-6])(?P<id>[0-9]*)(?P<json>.*)", re.DOTALL)
@@ -81,7 +81,7 @@ class RawClient:
 
 
 @asynccontextmanager
-async def raw_client(http: aiohttp.ClientSession, server: ChatServer) -> AsyncIterator[RawClient]:
+async def raw_client(http: aiohttp.ClientSession, server: Entrance) -> AsyncIterator[RawClient]:
     """A client that has not joined the namespace yet."""
     async with http.ws_connect(
         f"{server.url}/socket.io/", params=QUERY, max_msg_size=0
@@ -93,7 +93,7 @@ async def raw_client(http: aiohttp.ClientSession, server: ChatServer) -> AsyncIt
 
 @asynccontextmanager
 async def joined(
-    http: aiohttp.ClientSession, server: ChatServer, user: str, **claims: Any
+    http: aiohttp.ClientSession, server: Entrance, user: str, **claims: Any
 ) -> AsyncIterator[RawClient]:
     """A client of ``user`` that has joined, with a token of these claims."""
     async with raw_client(http, server) as client:

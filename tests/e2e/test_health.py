@@ -16,7 +16,7 @@ from .server import HUSH, PATIENCE, ChatServer
     ("path", "answer"),
     [
         ("/healthz", {"status": "ok"}),
-        ("/readyz", {"status": "ready", "store": True, "accepting": True}),
+        ("/readyz", {"status": "ready", "store": True, "bus": True, "accepting": True}),
     ],
 )
 async def test_a_running_server_is_alive_and_ready(

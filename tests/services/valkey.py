@@ -240,6 +240,12 @@ class ValkeyCluster:
         identity = target.ask("CLUSTER", "MYID").decode()
         for slot in slots:
             source = self.owner(slot)
+            if source is target:
+                continue
+            former = source.ask("CLUSTER", "MYID").decode()
+            # Otherwise the others would not believe the new owner.
+            target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", former)
+            source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", identity)
             for node in (target, source):
                 node.ask("CLUSTER", "SETSLOT", slot, "NODE", identity)
 
