@@ -56,12 +56,11 @@ def pack(families: Iterable[Metric]) -> bytes:
 def merge(packed: Mapping[str, bytes]) -> bytes:
     """The metrics of several workers, by number, in Prometheus's text format.
 
-    Raises:
-        msgspec.DecodeError: not what :func:`pack` made.
+    What :func:`pack` did not make, such as another version's, is left out.
     """
     merged: dict[str, Metric] = {}
     for worker, page in sorted(packed.items()):
-        for family in _decode(page):
+        for family in _families(worker, page):
             metric = merged.setdefault(
                 family.name, Metric(family.name, family.documentation, family.type)
             )
@@ -101,12 +100,13 @@ class AllWorkers:
 
     async def exposition(self) -> bytes:
         """All workers' metrics in Prometheus's text format; who doesn't answer is left out."""
-        pages = [self.own(b"")]
         try:
             names = await self._siblings.siblings()
-            pages += [self._siblings.ask(name, self.METHOD, b"") for name in names]
         except BackendAway as exc:
             logger.warning("only one worker's metrics are shown: %s", exc)
+            names = []
+        pages = [self._siblings.ask(name, self.METHOD, b"") for name in names]
+        pages.append(self.own(b""))
         packed: dict[str, bytes] = {}
         for answer in await asyncio.gather(*map(_within_time, pages)):
             if answer is not None:
@@ -131,6 +131,14 @@ class _Page(msgspec.Struct, frozen=True, array_like=True):
 
 _encode_page = msgspec.msgpack.Encoder().encode
 _decode_page = msgspec.msgpack.Decoder(_Page).decode
+
+
+def _families(worker: str, page: bytes) -> list[_Family]:
+    try:
+        return _decode(page)
+    except msgspec.DecodeError as exc:
+        logger.warning("the metrics of worker %s can't be read: %s", worker, exc)
+        return []
 
 
 class _Fixed(Collector):

@@ -45,6 +45,8 @@ class Supervisor:
         self._workers = [_Worker(number) for number in range(1, count + 1)]
         self._stop = False
         self._replace = False
+        self._retiring: list[SpawnProcess] = []
+        """Those that have been replaced and have not ended."""
 
     def run(self, on_ready: Callable[[], None]) -> int:
         """Serve until a signal; returns the exit status.
@@ -66,11 +68,12 @@ class Supervisor:
             elif not self._stop:
                 status = next(w.process.exitcode for w in self._workers if w.failed) or 1
         finally:
-            for worker in self._workers:
-                worker.process.terminate()
+            stopping = [worker.process for worker in self._workers] + self._retiring
+            for process in stopping:
+                process.terminate()
             deadline = time.monotonic() + self._patience
-            for worker in self._workers:
-                processes.wait(worker.process, deadline - time.monotonic())
+            for process in stopping:
+                processes.wait(process, deadline - time.monotonic())
         return status
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -80,6 +83,7 @@ class Supervisor:
             self._stop = True
 
     def _start(self, worker: _Worker) -> None:
+        worker.ended_at = None
         worker.ready = processes.spawn.Event()
         kwargs = {"number": worker.number, "ready": worker.ready}
         worker.process = processes.start(self._work, self._args, kwargs)
@@ -107,7 +111,6 @@ class Supervisor:
             worker.ended_at = time.monotonic()
             log.error("a worker ended", worker=worker.number, status=worker.process.exitcode)
         elif time.monotonic() > worker.ended_at + _RESTART_WAIT:
-            worker.ended_at = None
             self._start(worker)
 
     def _replace_all(self) -> None:
@@ -115,12 +118,27 @@ class Supervisor:
         for worker in self._workers:
             old = worker.process
             self._start(worker)
-            if not self._until_ready([worker]):
+            self._retiring = [old]
+            if self._until_ready([worker]):
+                self._retire(old)
+            elif not self._stop:
                 log.error("a new worker failed; the others stay as they are", worker=worker.number)
                 processes.finish(worker.process, self._patience)
                 worker.process = old
+                self._retiring = []
                 return
-            processes.finish(old, self._patience)
+            if self._stop:
+                return
+            self._retiring = []
+
+    def _retire(self, old: SpawnProcess) -> None:
+        """Let a worker stop that has been replaced; end early if all shall stop."""
+        old.terminate()
+        deadline = time.monotonic() + self._patience
+        while old.exitcode is None and time.monotonic() < deadline and not self._stop:
+            time.sleep(_LOOK)
+        if not self._stop:
+            processes.wait(old, 0)
 
 
 class _Worker:

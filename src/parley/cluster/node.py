@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
 import socket
@@ -27,6 +28,8 @@ from parley.socketio.peers import Peers
 logger = logging.getLogger(__name__)
 
 _KEY_SIZE: Final = 32
+_TIDY_EVERY: Final = 60
+"""Beats after which a node looks for what is left over of others."""
 _FAREWELL: Final = 1.0
 """Seconds that a node which stops gives Redis to hear of it."""
 
@@ -143,12 +146,17 @@ class Node:
 
     async def _keep_published(self) -> None:
         """Say that this node lives, until it stops; and that it has, at the end."""
-        while not self._stopping.is_set():
+        for beat in itertools.count(1):
+            if self._stopping.is_set():
+                break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.publish_interval):
                     await self._stopping.wait()
                     break
             await self._publish()
+            if beat % _TIDY_EVERY == 0:
+                with contextlib.suppress(RedisUnavailable):
+                    await self._registry.tidy()
         with contextlib.suppress(RedisUnavailable):
             await self._registry.withdraw()
             await self.presence.withdraw()

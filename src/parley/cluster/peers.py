@@ -137,6 +137,9 @@ class ClusterPeers:
             return self._failed(node, PeerGone, error)
         except (OSError, LinkLost) as error:
             return self._failed(node, PeerUnreachable, error)
+        except Exception:
+            logger.exception("connecting to node %s failed", node)
+            return self._failed(node, PeerUnreachable, None)
         self._failures.pop(node, None)
         self._links[node] = link
         link.ended.add_done_callback(lambda _: self._forget(node, link))

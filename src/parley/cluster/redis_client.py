@@ -65,7 +65,9 @@ class RedisClient:
         except (RedisError, OSError) as error:
             await self._forget(client)
             late = isinstance(error, TimeoutError)
-            reason = f"no answer in {self.options.timeout:g} seconds" if late else str(error)
+            # Without what redis-py says of pipelines, which quotes the command.
+            said = str(error).rpartition(" caused error: ")[2]
+            reason = f"no answer in {self.options.timeout:g} seconds" if late else said
             kind = RedisRefused if isinstance(error, _REFUSALS) else RedisUnavailable
             raise kind(reason) from error
 

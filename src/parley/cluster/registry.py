@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import re
 import secrets
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -32,7 +33,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: str
     """An IP address."""
-    port: int
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     key: bytes
     """Proves to the node that a peer may talk to it, and to the peer that it is the node."""
     group: str
@@ -118,6 +119,10 @@ class Registry:
         nodes = await live_nodes(self._redis)
         return [each for each in nodes if each.group == own.group and each.name != own.name]
 
+    async def tidy(self) -> None:
+        """Remove what is left over of nodes that ended without a word."""
+        await live_nodes(self._redis)
+
     async def _read(self) -> RedisUnavailable | None:
         """Read all records; an outcome, because nobody may be waiting any more."""
         previous, now = self._reading, asyncio.get_running_loop().time
@@ -144,23 +149,28 @@ async def live_nodes(redis: RedisClient) -> list[NodeRecord]:
     (listed,) = await redis.run(("SMEMBERS", keys.nodes(prefix)))
     if not listed:
         return []
-    names = [name.decode() for name in listed]
-    replies = await redis.run(*(("GET", keys.record(prefix, name)) for name in names))
-    leftovers: list[Command] = []
-    for name, reply in zip(names, replies, strict=True):
+    names = [name for name in listed if _NAME.fullmatch(name.decode("ascii", "replace"))]
+    leftovers: list[Command] = [
+        ("SREM", keys.nodes(prefix), name) for name in listed if name not in names
+    ]
+    records: list[NodeRecord] = []
+    gets = [("GET", keys.record(prefix, name.decode())) for name in names]
+    for name, reply in zip(names, await redis.run(*gets) if gets else [], strict=True):
         if reply is None:
-            leftovers += [("SREM", keys.nodes(prefix), name), ("DEL", keys.online(prefix, name))]
+            online = keys.online(prefix, name.decode())
+            leftovers += [("SREM", keys.nodes(prefix), name), ("DEL", online)]
+        elif (record := _decoded(reply)) is not None and record.name == name.decode():
+            records.append(record)
     if leftovers:
         await redis.run(*leftovers)
-    records = [record for record in map(_decoded, replies) if record is not None]
     return sorted(records, key=lambda record: (record.started, record.name))
 
 
-def _decoded(record: bytes | None) -> NodeRecord | None:
-    if record is None:
-        return None
+def _decoded(record: bytes) -> NodeRecord | None:
     try:
-        return msgspec.json.decode(record, type=NodeRecord)
-    except msgspec.MsgspecError as error:
+        decoded = msgspec.json.decode(record, type=NodeRecord)
+        ipaddress.ip_address(decoded.address)  # no name, which would be looked up
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         logger.warning("a node's record in Redis can't be read: %s", error)
         return None
+    return decoded

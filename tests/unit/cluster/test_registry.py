@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from parley.cluster import keys
@@ -202,6 +203,35 @@ async def test_a_record_that_cannot_be_read_counts_as_none(
     assert await registry(redis).find(own.name) is None
     assert await live_nodes(redis) == []
     assert "a node's record in Redis can't be read" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"short", b"with:col"])
+async def test_what_is_no_name_among_the_nodes_is_removed(redis: RedisClient, name: bytes) -> None:
+    own = record()
+    await registry(redis, own).publish()
+    await redis.run(("SADD", keys.nodes(redis.prefix), name))
+
+    assert await live_nodes(redis) == [own]
+    assert await redis.run(("SMEMBERS", keys.nodes(redis.prefix))) == [{own.name.encode()}]
+
+
+@pytest.mark.parametrize("changes", [{"address": "localhost"}, {"address": "x" * 300}, {"port": 0}])
+async def test_a_record_of_nowhere_counts_as_none(
+    redis: RedisClient, changes: dict[str, object]
+) -> None:
+    nowhere = msgspec.structs.replace(record(), **changes)
+    await registry(redis, nowhere).publish()
+
+    assert await registry(redis).find(nowhere.name) is None
+
+
+async def test_a_record_under_another_s_name_counts_as_none(redis: RedisClient) -> None:
+    own, other = record(), record()
+    for each in (own, other):
+        await registry(redis, each).publish()
+    await redis.run(("SET", keys.record(redis.prefix, other.name), msgspec.json.encode(own)))
+
+    assert await registry(redis).find(other.name) is None
 
 
 async def test_later_versions_may_say_more(redis: RedisClient) -> None:
