@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -24,6 +26,21 @@ def start(
     process = spawn.Process(target=target, args=tuple(args), kwargs=dict(kwargs or {}))
     process.start()
     return process
+
+
+def stop_with_parent() -> None:
+    """Get SIGTERM when the parent process ends, if it is one of ours.
+
+    A server whose supervisor was killed would keep the port, and nobody could stop it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            signal.raise_signal(signal.SIGTERM)
+
+        threading.Thread(target=watch, name="parley-parent", daemon=True).start()
 
 
 def finish(process: SpawnProcess, patience: float | None = None) -> None:

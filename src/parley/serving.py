@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -18,6 +16,7 @@ from typing import Final
 import structlog
 import uvicorn
 
+from parley import processes
 from parley.app import PATH, Parley
 from parley.backends import Place, open_backends
 from parley.clock import SystemClock
@@ -51,7 +50,7 @@ def serve(
     _on_stop_signals(_exit)
     if settings.workers > 1:
         structlog.contextvars.bind_contextvars(worker=place.worker)
-    _stop_with_parent()
+    processes.stop_with_parent()
     if hasattr(signal, "SIGHUP") and settings.workers == 1:
         signal.signal(signal.SIGHUP, _say_how_to_restart)
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
@@ -149,18 +148,6 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert_file or None,
         ssl_keyfile=settings.tls_key_file or None,
     )
-
-
-def _stop_with_parent() -> None:
-    """A worker whose supervisor was killed would keep the port, and nobody could stop it."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def watch() -> None:
-            parent.join()
-            signal.raise_signal(signal.SIGTERM)
-
-        threading.Thread(target=watch, name="parley-parent", daemon=True).start()
 
 
 def _say_how_to_restart(number: int, frame: FrameType | None) -> None:

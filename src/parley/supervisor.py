@@ -58,6 +58,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, _HANGUP):
             if number is not None:
                 signal.signal(number, self._on_signal)
+        processes.stop_with_parent()
         for worker in self._workers:
             self._start(worker)
         status = 0

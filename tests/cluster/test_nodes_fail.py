@@ -16,6 +16,8 @@ from .conftest import StartCluster
 from .conversation import Reader, Sender, complete_inbox, see_the_same
 from .nodes import Cluster
 
+SHORT_PINGS = {"PING_INTERVAL": "3", "PING_TIMEOUT": "3"}
+"""Python's client stops sending when a POST of its fails, and learns of it only by a heartbeat."""
 ANY = (["websocket"], ["polling"], None)
 """One device for each way to connect."""
 
@@ -48,8 +50,7 @@ async def traffic(cluster: Cluster, devices: Devices) -> AsyncIterator[None]:
 async def test_when_a_node_dies_nothing_that_was_acknowledged_is_lost(
     start_cluster: StartCluster, devices: Devices
 ) -> None:
-    # Python's client stops sending when a POST of its fails, and learns of it by no heartbeat.
-    cluster = start_cluster(nodes=2, PING_INTERVAL="3", PING_TIMEOUT="3")
+    cluster = start_cluster(nodes=2, **SHORT_PINGS)
     async with traffic(cluster, devices):
         for node in cluster.nodes:
             await asyncio.to_thread(node.kill)
@@ -59,7 +60,7 @@ async def test_when_a_node_dies_nothing_that_was_acknowledged_is_lost(
 async def test_nodes_can_be_restarted_one_after_the_other(
     start_cluster: StartCluster, devices: Devices
 ) -> None:
-    cluster = start_cluster(nodes=2)
+    cluster = start_cluster(nodes=2, **SHORT_PINGS)
     async with traffic(cluster, devices):
         for node in cluster.nodes:
             await asyncio.to_thread(node.restart)
@@ -68,7 +69,7 @@ async def test_nodes_can_be_restarted_one_after_the_other(
 async def test_workers_can_be_replaced_one_after_the_other(
     start_cluster: StartCluster, devices: Devices
 ) -> None:
-    cluster = start_cluster(nodes=1, WORKERS="2")
+    cluster = start_cluster(nodes=1, WORKERS="2", **SHORT_PINGS)
     node = cluster.nodes[0]
     before = node.workers()
     async with traffic(cluster, devices):
@@ -80,7 +81,7 @@ async def test_workers_can_be_replaced_one_after_the_other(
 async def test_a_worker_that_dies_is_started_anew(
     start_cluster: StartCluster, devices: Devices
 ) -> None:
-    cluster = start_cluster(nodes=1, WORKERS="2")
+    cluster = start_cluster(nodes=1, WORKERS="2", **SHORT_PINGS)
     node = cluster.nodes[0]
     before = node.workers()
     async with traffic(cluster, devices):

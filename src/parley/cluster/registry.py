@@ -75,10 +75,9 @@ class Registry:
         """Make the own record last for another lifetime, or write it anew."""
         prefix, name = self._redis.prefix, self._own.name
         milliseconds = round(self._lifetime * 1000)
-        await self._redis.run(
-            ("SET", keys.record(prefix, name), self._record, "PX", milliseconds),
-            ("SADD", keys.nodes(prefix), name),
-        )
+        # In this order: a name without a record counts as left over.
+        await self._redis.run(("SET", keys.record(prefix, name), self._record, "PX", milliseconds))
+        await self._redis.run(("SADD", keys.nodes(prefix), name))
 
     async def withdraw(self) -> None:
         """Remove the own record: nobody is to come any more."""
