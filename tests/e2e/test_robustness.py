@@ -179,3 +179,22 @@ async def _until_connected(server: ChatServer, count: int) -> None:
     async with asyncio.timeout(3 * PATIENCE):
         while (await asyncio.to_thread(server.metrics))["parley_connections"] != count:
             pass
+
+
+async def test_an_unfinished_post_does_not_delay_the_end(
+    own_server: ChatServer, http: aiohttp.ClientSession
+) -> None:
+    async with http.get(f"{own_server.url}/socket.io/?EIO=4&transport=polling") as response:
+        sid = json.loads((await response.text())[1:])["sid"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", own_server.port)
+    writer.write(
+        f"POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\n"
+        "Host: x\r\nContent-Length: 100\r\n\r\n40{".encode()
+    )
+    await writer.drain()
+    own_server.terminate()
+    answer = await asyncio.wait_for(reader.readline(), PATIENCE)
+    writer.close()
+    await asyncio.to_thread(own_server.wait_until_stopped)
+    assert b" 400 " in answer
+    assert '"level":"error"' not in own_server.log()

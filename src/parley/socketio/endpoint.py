@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from parley.socketio import polling
-from parley.socketio.engine import Engine
+from parley.socketio.engine import LAST_FETCH, Engine
 from parley.socketio.handshake import Handshake
 from parley.socketio.peers import PeerGone, PeerUnreachable, Poll, PollAnswer
 from parley.socketio.polling import BadBody, PollingTransport, refused
@@ -120,15 +120,29 @@ class PollingEndpoint:
             BadBody: it is too large, or doesn't come.
             ClientDisconnect: the client goes away instead.
         """
-        body = bytearray()
+        reading = asyncio.ensure_future(self._read_all(request))
         try:
-            async with asyncio.timeout(_BODY_TIMEOUT):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self._engine.options.max_payload:
-                        raise BadBody(CloseReason.TRANSPORT_ERROR, TOO_LARGE)
-        except TimeoutError:
-            raise BadBody(CloseReason.PARSE_ERROR, BAD_REQUEST) from None
+            with self._engine.stopping() as stopping:
+                await asyncio.wait(
+                    (reading, stopping),
+                    timeout=_BODY_TIMEOUT,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            if stopping.done():
+                await asyncio.wait((reading,), timeout=LAST_FETCH)
+            if not reading.done():
+                raise BadBody(CloseReason.PARSE_ERROR, BAD_REQUEST)
+            return await reading
+        finally:
+            if reading.cancel():
+                await asyncio.wait((reading,))
+
+    async def _read_all(self, request: Request) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._engine.options.max_payload:
+                raise BadBody(CloseReason.TRANSPORT_ERROR, TOO_LARGE)
         return bytes(body)
 
     # -- sessions of other processes
@@ -149,7 +163,7 @@ class PollingEndpoint:
         peers = self._engine.peers
         answer = asyncio.ensure_future(peers.poll(Poll(sid, "GET")))
         try:
-            with self._engine.poll_elsewhere() as stopping:
+            with self._engine.stopping() as stopping:
                 await asyncio.wait((answer, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():  # we stop, and the session goes on
                 await peers.end_poll(sid)

@@ -69,7 +69,7 @@ class Engine:
         self._accept = accept
         self.batch = Batch()
         self._empty: asyncio.Event | None = None
-        self._polls_elsewhere: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         """Those under way; the loop itself keeps them only weakly."""
 
@@ -159,16 +159,16 @@ class Engine:
         return task
 
     @contextlib.contextmanager
-    def poll_elsewhere(self) -> Iterator[asyncio.Future[None]]:
-        """While a poll is held by another process: what tells that we are to stop."""
+    def stopping(self) -> Iterator[asyncio.Future[None]]:
+        """While a request waits for others: what tells that we are to stop."""
         stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.draining:
             stopping.set_result(None)
-        self._polls_elsewhere.add(stopping)
+        self._waiting.add(stopping)
         try:
             yield stopping
         finally:
-            self._polls_elsewhere.discard(stopping)
+            self._waiting.discard(stopping)
 
     async def drain(self, grace: float) -> None:
         """Open no more sessions, answer what was read, and close every session.
@@ -176,7 +176,7 @@ class Engine:
         Takes at most ``grace`` seconds; what is unanswered by then is cut off.
         """
         self.draining = True
-        for stopping in self._polls_elsewhere:
+        for stopping in self._waiting:
             if not stopping.done():
                 stopping.set_result(None)
         self._empty = asyncio.Event()

@@ -11,6 +11,8 @@ import asyncpg
 
 from parley.store.postgres_connect import PostgresOptions, connect
 
+_DRIVER_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver says of itself when its connection breaks in the midst of something."""
 IDLE: Final = 200.0
 """Seconds after which an unused connection isn't trusted any more: firewalls and load balancers
 drop such connections, some after four minutes, and tell nobody."""
@@ -43,7 +45,7 @@ class Lane:
                 lost = connection.is_closed()
                 connection.terminate()
                 self._drop_idle()  # made at the same time, of the same server
-                if lost and isinstance(error, asyncpg.InterfaceError):
+                if lost and isinstance(error, _DRIVER_ERRORS):
                     raise ConnectionError("the connection was lost") from error
                 raise
             self._idle.append((time.monotonic(), connection))
