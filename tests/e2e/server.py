@@ -177,8 +177,7 @@ class ChatServer:
         return {
             child.pid
             for child in psutil.Process(self.pid).children()
-            # multiprocessing has a helper of its own among them.
-            if child.status() != psutil.STATUS_ZOMBIE and _is_worker(child)
+            if _is_worker(child)
         }
 
     def kill_worker(self, pid: int) -> None:
@@ -266,7 +265,11 @@ def new_user() -> str:
 
 
 def _is_worker(process: psutil.Process) -> bool:
-    return "spawn_main" in " ".join(process.cmdline())
+    """False for a helper of multiprocessing's own, and for what has ended meanwhile."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # or a zombie, which is a kind of it
+        return False
 
 
 def _labels(labels: Mapping[str, str]) -> str:
