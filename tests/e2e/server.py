@@ -174,11 +174,7 @@ class ChatServer:
 
     def workers(self) -> set[int]:
         """The process ids of its workers that live."""
-        return {
-            child.pid
-            for child in psutil.Process(self.pid).children()
-            if _is_worker(child)
-        }
+        return {child.pid for child in psutil.Process(self.pid).children() if _is_worker(child)}
 
     def kill_worker(self, pid: int) -> None:
         """End one of them from one moment to the next."""
