@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.server import PATIENCE, Entrance, free_port
+from tests.e2e.server import PATIENCE, Entrance
+from tests.services.ports import free_port
 
 _SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
 _HERE = {

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+
+from tests.services.ports import free_port
 
 PING_INTERVAL_MS = 300
 PING_TIMEOUT_MS = 200
@@ -56,7 +57,7 @@ class EchoServer:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
     log = tmp_path_factory.mktemp("echo") / "server.log"
-    address = EchoServer("127.0.0.1", _free_port())
+    address = EchoServer("127.0.0.1", free_port())
     program = Path(__file__).with_name("echo_server.py")
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -72,13 +73,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
         finally:
             _stop(process)
     assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_it_answers(

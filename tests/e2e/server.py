@@ -22,6 +22,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from parley.settings import settings_table
+from tests.services.ports import free_port
 
 PATIENCE = 10.0
 """Seconds after which a test that waits for something gives up.  No test depends on less."""
@@ -271,15 +272,3 @@ def _is_worker(process: psutil.Process) -> bool:
 def _labels(labels: Mapping[str, str]) -> str:
     pairs = ",".join(f'{name}="{value}"' for name, value in sorted(labels.items()))
     return f"{{{pairs}}}" if pairs else ""
-
-
-def free_port() -> int:
-    """A port that no connection takes by chance while a server is down for a moment."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)  # below the range for outgoing connections
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

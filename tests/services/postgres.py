@@ -18,7 +18,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -34,6 +33,7 @@ import psutil
 import pytest
 
 from parley.store.postgres_connect import PostgresOptions
+from tests.services.ports import free_port
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class PostgresServer(Postgres):
 
     def __init__(self, programs: Path, folder: Path) -> None:
         """``folder`` holds its data; nobody else uses it."""
-        super().__init__("127.0.0.1", _free_port(), USER, PASSWORD)
+        super().__init__("127.0.0.1", free_port(), USER, PASSWORD)
         self.socket_folder = folder
         self._programs, self._folder = programs, folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -325,15 +325,3 @@ def _in_a_thread(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to its end, from a test's own event loop or from none."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(lambda: asyncio.run(run())).result()
-
-
-def _free_port() -> int:
-    """A port that no connection takes by chance while a server is down for a moment."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)  # below the range for outgoing connections
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -11,7 +11,6 @@ import os
 import platform
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -26,6 +25,7 @@ import pytest
 import redis
 
 from parley.redis_options import RedisOptions
+from tests.services.ports import free_port
 
 PATIENCE: Final = 20.0
 """Seconds after which a server that doesn't start, or a cluster that doesn't form, fails a test."""
@@ -255,18 +255,6 @@ class ValkeyCluster:
             and len({port for _, _, port in _served(node)}) == 3
             and sum(last - first + 1 for first, last, _ in _served(node)) == _SLOTS
         )
-
-
-def free_port() -> int:
-    """A port that no connection takes by chance while a server is down for a moment."""
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)  # below the range for outgoing connections
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def wait_until(done: Callable[[], bool], complaint: Callable[[], str]) -> None:

@@ -15,8 +15,9 @@ from parley.bus.redis import RedisBus
 from parley.errors import BusBroken, BusUnavailable
 from parley.redis_options import RedisOptions
 from tests.contract.buses import Node, owner, redis_ends
+from tests.services.ports import free_port
 from tests.services.proxy import Proxy
-from tests.services.valkey import RedisServer, ValkeyCluster, ValkeyServer, free_port, running
+from tests.services.valkey import RedisServer, ValkeyCluster, ValkeyServer, running
 
 SECRET = "correct horse"
 NEEDED = ("+publish", "+subscribe", "+unsubscribe", "+ping", "+select")

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
+from tests.services.ports import free_port
 from tests.services.valkey import (
     RedisServer,
     ValkeyCluster,
     ValkeyServer,
-    free_port,
     running,
     wait_until,
 )
