@@ -88,8 +88,9 @@ async def test_messages_flow_in_both_directions_while_a_client_changes_over(
 async def test_javascript_may_keep_to_polling(cluster: Cluster, scripts: Path) -> None:
     secret, clients, messages = cluster.nodes[0].secret, 50, 50
     how = {"transports": ["polling"], "clients": clients, "messages": messages}
+    # What the balancer answered tells nothing here: the last poll of a client that has left may
+    # reach its session's owner, by another way, after its farewell, and is refused then.
     assert await storm(scripts, cluster, secret, **how) == all_well(clients, "polling", messages)
-    assert cluster.balancer.statuses.keys() <= {200, 101}
 
 
 async def test_the_default_transports_of_python_work_behind_a_balancer(
