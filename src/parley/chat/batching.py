@@ -1,8 +1,9 @@
 """Group commit: whatever waits goes into one call.
 
 One request to a database costs nearly as much as a hundred in one.  While a
-call is under way, what is asked meanwhile gathers, and makes up the next one.
-Nothing waits on purpose: under low load a batch holds one item.
+call is under way, what is asked meanwhile gathers, and makes up the next one,
+which begins before the callbacks of the last are called: the database is busy
+while we are.  Nothing waits on purpose: under low load a batch holds one item.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _SLICE: Final = 250
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Done: TypeAlias = Callable[[Result | ChatError], None]
+Batch: TypeAlias = list[tuple[Item, Done[Result]]]
 
 
 class Batcher(Generic[Item, Result]):
@@ -46,7 +48,7 @@ class Batcher(Generic[Item, Result]):
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: list[tuple[Item, Done[Result]]] = []
+        self._waiting: Batch[Item, Result] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._submitted = 0
@@ -105,40 +107,55 @@ class Batcher(Generic[Item, Result]):
 
     async def _work(self) -> None:
         while self._waiting:
-            batch = self._waiting[: self._max_batch]
-            del self._waiting[: self._max_batch]
-            results: Sequence[Result | ChatError]
-            try:
-                results = await self._run([item for item, _ in batch])
-                if len(results) != len(batch):
-                    raise RuntimeError(f"{len(results)} results for {len(batch)} items")
-            except StoreUnavailable as exc:
-                # What waits would fare the same, each batch after another long wait.
-                batch += self._waiting
-                self._waiting.clear()
-                logger.warning("the store did not answer %d requests: %s", len(batch), exc)
-                results = [store_unavailable()] * len(batch)
-            except Exception:
-                logger.exception("a batch of %d failed", len(batch))
-                results = [internal()] * len(batch)
-            for start in range(0, len(batch), _SLICE):
-                if start:
-                    await asyncio.sleep(0)
-                part = slice(start, start + _SLICE)
-                with self._around:
-                    _tell(batch[part], results[part])
-            self._done += len(batch)
-            if self._batch_done is not None:
-                self._batch_done.set_result(None)
-                self._batch_done = None
+            batch = self._take()
+            results = await self._attempt(batch)
+            while self._waiting:
+                # The next one is under way while the callbacks of this one are called.
+                following = self._take()
+                attempt = asyncio.create_task(self._attempt(following))
+                await asyncio.sleep(0)
+                await self._tell(batch, results)
+                batch, results = following, await attempt
+            await self._tell(batch, results)
         self._task = None
 
+    def _take(self) -> Batch[Item, Result]:
+        batch = self._waiting[: self._max_batch]
+        del self._waiting[: self._max_batch]
+        return batch
 
-def _tell(
-    batch: Sequence[tuple[Item, Done[Result]]], results: Sequence[Result | ChatError]
-) -> None:
-    for (_, done), result in zip(batch, results, strict=True):
+    async def _attempt(self, batch: Batch[Item, Result]) -> Sequence[Result | ChatError]:
+        """Run a batch.  If it's no use to run others now, they become part of it."""
         try:
-            done(result)
+            results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results for {len(batch)} items")
+        except StoreUnavailable as exc:
+            # What waits would fare the same, each batch after another long wait.
+            batch += self._waiting
+            self._waiting.clear()
+            logger.warning("the store did not answer %d requests: %s", len(batch), exc)
+            return [store_unavailable()] * len(batch)
         except Exception:
-            logger.exception("a callback failed")
+            logger.exception("a batch of %d failed", len(batch))
+            return [internal()] * len(batch)
+        return results
+
+    async def _tell(
+        self, batch: Batch[Item, Result], results: Sequence[Result | ChatError]
+    ) -> None:
+        for start in range(0, len(batch), _SLICE):
+            if start:
+                await asyncio.sleep(0)
+            with self._around:
+                for (_, done), result in zip(
+                    batch[start : start + _SLICE], results[start : start + _SLICE], strict=True
+                ):
+                    try:
+                        done(result)
+                    except Exception:
+                        logger.exception("a callback failed")
+        self._done += len(batch)
+        if self._batch_done is not None:
+            self._batch_done.set_result(None)
+            self._batch_done = None

@@ -76,7 +76,7 @@ class Store(Protocol):
         """Store all of this in one transaction and return after it is durable.
 
         - All or nothing: on any exception nothing is known to be stored (the
-          outcome of a commit that was cut off is unknown).
+          outcome of a commit that was cut off, or cancelled, is unknown).
         - Each chat gets the next ``seq`` of its receiver's inbox, in the order
           given; per receiver the numbers have no gap and no repeat, whichever
           process writes.

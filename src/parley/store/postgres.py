@@ -16,7 +16,7 @@ from parley.chat.ports import Committed, NewChat, Page, Receipt
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store import postgres_statements as sql
-from parley.store.postgres_commit import Batch, Key, keys
+from parley.store.postgres_commit import Batch, Key, as_list, keys
 from parley.store.postgres_connect import PostgresOptions, translating
 from parley.store.postgres_lane import Lane
 from parley.store.postgres_schema import prepare
@@ -33,6 +33,8 @@ SLICE: Final = 100
 HEADS_SLICE: Final = 1000
 END: Final = 2**63 - 1
 """No position lies beyond it."""
+
+CLOSED: Final = "the store is closed"
 
 KINDS: Final = {kind.value: kind for kind in EntryKind}
 
@@ -56,6 +58,7 @@ class PostgresStore:
         self._options = options
         self._writer = Lane(options, 1)
         self._reader = Lane(options, options.pool_size)
+        self._committing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -76,7 +79,11 @@ class PostgresStore:
         An id that the client didn't choose but that exists nevertheless is IdTaken.
         ``received`` in the outcomes is as it was before the receipts.
         """
-        return await self._run(self._commit(chats, receipts))
+        async with self._committing:
+            if self._closing is not None:
+                raise StoreUnavailable(CLOSED)
+            with translating(self._options):
+                return await self._commit(chats, receipts)
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""
@@ -111,6 +118,8 @@ class PostgresStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        async with self._committing:
+            pass
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._writer.close()
@@ -119,11 +128,11 @@ class PostgresStore:
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do ``work`` to its end, even if the caller gives up waiting for it.
 
-        Else a commit might go on in the server while the next one is made.
+        Else it would cost a connection each time that a client goes while it is answered.
         """
         if self._closing is not None:
             work.close()
-            raise StoreUnavailable("the store is closed")
+            raise StoreUnavailable(CLOSED)
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -170,7 +179,7 @@ class PostgresStore:
         heads = dict.fromkeys(owners, 0)
         for start in range(0, len(owners), HEADS_SLICE):
             part = owners[start : start + HEADS_SLICE]
-            for place, seq in await self._reader.fetch(sql.HEADS, part):
+            for place, seq in await self._reader.fetch(sql.HEADS, as_list(part)):
                 heads[part[place - 1]] = seq
         return heads
 

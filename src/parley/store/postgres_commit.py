@@ -69,21 +69,21 @@ class Batch:
         return MARK if self._marks else None
 
     @property
-    def arguments(self) -> list[list[str]]:
+    def arguments(self) -> list[str | list[str]]:
         """What :attr:`statement` takes."""
-        arguments: list[list[str]] = []
+        arguments: list[str | list[str]] = []
         if self._fresh:
             owners = sorted(self._moves)
             arguments = [
-                list[str](owners),
-                [str(self._moves[owner]) for owner in owners],
-                [chat.receiver for chat in self._fresh],
-                [chat.id for chat in self._fresh],
-                [chat.sender for chat in self._fresh],
-                [str(back) for back in self._backs],
+                as_list(owners),
+                as_list(map(str, map(self._moves.__getitem__, owners))),
+                as_list(chat.receiver for chat in self._fresh),
+                as_list(chat.id for chat in self._fresh),
+                as_list(chat.sender for chat in self._fresh),
+                as_list(map(str, self._backs)),
                 [chat.message for chat in self._fresh],
-                [str(chat.createdAt) for chat in self._fresh],
-                ["t" if (c.receiver, c.id) in self._marked else "f" for c in self._fresh],
+                as_list(str(chat.createdAt) for chat in self._fresh),
+                as_list("ft"[(c.receiver, c.id) in self._marked] for c in self._fresh),
             ]
         if self._marks:
             arguments += keys(self._marks)
@@ -107,7 +107,12 @@ class Batch:
         )
 
 
-def keys(chats: Iterable[Key]) -> list[list[str]]:
-    """The two arrays by which statements look chats up."""
+def keys(chats: Iterable[Key]) -> list[str]:
+    """The two lists by which statements look chats up."""
     pairs = list(chats)
-    return [[receiver for receiver, _ in pairs], [chat_id for _, chat_id in pairs]]
+    return [as_list(receiver for receiver, _ in pairs), as_list(chat_id for _, chat_id in pairs)]
+
+
+def as_list(items: Iterable[str]) -> str:
+    """Ids or numbers as the statements take them."""
+    return ",".join(items)

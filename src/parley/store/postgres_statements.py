@@ -7,8 +7,8 @@ the server believes they hold.  Hence the shapes:
   loop with an index, or with INSERT ... ON CONFLICT, which uses the index by
   definition.  A join with a large table might become a scan of it.
 - Each condition names the owner, so that partitions can be told apart.
-- Lists go in as text[], the type of array that asyncpg knows without looking
-  into the server's catalog.
+- Lists of ids and numbers go in as one text with commas: that takes the server
+  no longer than an array, and the driver a tenth of the time.
 - What statements lock they lock in one order, first heads, by owner, and then
   chats, by receiver and id: nodes may wait for one another but never in a circle.
 """
@@ -21,7 +21,7 @@ PING: Final = "SELECT 1"
 
 HEADS: Final = """
 SELECT asked.place, head.seq
-FROM unnest($1::text[]::uuid[]) WITH ORDINALITY AS asked (owner, place)
+FROM unnest(string_to_array($1, ',')::uuid[]) WITH ORDINALITY AS asked (owner, place)
 CROSS JOIN LATERAL (SELECT seq FROM heads WHERE heads.owner = asked.owner OFFSET 0) AS head"""
 
 POSITION: Final = "SELECT seq FROM chats WHERE receiver = $1 AND id = $2"
@@ -49,7 +49,7 @@ ORDER BY seq LIMIT $4"""
 
 EXISTING: Final = """
 SELECT asked.place, chat.*
-FROM unnest($1::text[]::uuid[], $2::text[]::uuid[])
+FROM unnest(string_to_array($1, ',')::uuid[], string_to_array($2, ',')::uuid[])
   WITH ORDINALITY AS asked (receiver, id, place)
 CROSS JOIN LATERAL (
   SELECT sender::text, message, created_at, received FROM chats
@@ -62,15 +62,18 @@ _STORE: Final = """
 moved AS (
   INSERT INTO heads (owner, seq)
   SELECT owner, count
-  FROM unnest($1::text[]::uuid[], $2::text[]::bigint[]) AS new (owner, count)
+  FROM unnest(
+    string_to_array($1, ',')::uuid[], string_to_array($2, ',')::bigint[]
+  ) AS new (owner, count)
   ON CONFLICT (owner) DO UPDATE SET seq = heads.seq + excluded.seq
   RETURNING owner, seq
 ), stored AS (
   INSERT INTO chats (receiver, id, sender, seq, message, created_at, received)
   SELECT receiver, id, sender, moved.seq - back, message, created_at, received
   FROM unnest(
-    $3::text[]::uuid[], $4::text[]::uuid[], $5::text[]::uuid[], $6::text[]::bigint[],
-    $7::text[], $8::text[]::bigint[], $9::text[]::boolean[]
+    string_to_array($3, ',')::uuid[], string_to_array($4, ',')::uuid[],
+    string_to_array($5, ',')::uuid[], string_to_array($6, ',')::bigint[],
+    $7::text[], string_to_array($8, ',')::bigint[], string_to_array($9, ',')::boolean[]
   ) AS new (receiver, id, sender, back, message, created_at, received)
   JOIN moved ON moved.owner = new.receiver
   RETURNING receiver, seq, id
@@ -85,7 +88,7 @@ _HEADS_MOVED: Final = "SELECT owner::text, seq FROM moved"
 _MARK: Final = """
 known AS (
   SELECT asked.place, chat.*
-  FROM unnest({0}::text[]::uuid[], {1}::text[]::uuid[])
+  FROM unnest(string_to_array({0}, ',')::uuid[], string_to_array({1}, ',')::uuid[])
     WITH ORDINALITY AS asked (receiver, id, place)
   CROSS JOIN LATERAL (
     SELECT * FROM chats

@@ -279,24 +279,6 @@ async def test_reads_go_on_while_a_commit_waits(postgres: Postgres, store: Postg
     assert await store.heads([ann]) == {ann: 2}
 
 
-async def test_a_commit_that_nobody_waits_for_is_over_before_the_next(
-    postgres: Postgres, store: PostgresStore
-) -> None:
-    ann = user()
-    given_up = chat(ann)
-    await store.commit([chat(ann)], [])
-    session = await store._writer.fetch("SELECT pg_backend_pid()")
-    async with another_writes_to(postgres, ann):
-        waiting = asyncio.create_task(store.commit([given_up], []))
-        await asyncio.sleep(0.05)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-    await store.commit([chat(ann)], [])
-    assert await store.position(ann, given_up.id) == 2
-    assert await store.heads([ann]) == {ann: 3}
-    assert await store._writer.fetch("SELECT pg_backend_pid()") == session
-
-
 async def test_by_unix_socket(own_postgres: PostgresServer) -> None:
     options = own_postgres.options(host=str(own_postgres.socket_folder), tls="verify-full")
     async with opened(options) as store:

@@ -12,6 +12,7 @@ import pytest
 
 from parley.store import postgres_statements as sql
 from parley.store.postgres import END
+from parley.store.postgres_commit import as_list
 from parley.store.postgres_connect import PostgresOptions, connect
 from parley.store.postgres_schema import prepare
 from tests.services.postgres import Postgres
@@ -38,19 +39,19 @@ def person(number: int) -> str:
 
 def arguments(name: str) -> list[object]:
     """What a statement is called with: a batch or a list of 50."""
-    people = [person(number) for number in range(1, 51)]
-    ids = [str(uuid.uuid4()) for _ in people]
-    numbers = ["1"] * len(people)
-    stored = [people, numbers, people, ids, people, numbers, ["hi"] * 50, numbers, ["f"] * 50]
+    people = as_list(person(number) for number in range(1, 51))
+    ids = as_list(str(uuid.uuid4()) for _ in range(50))
+    numbers, received = as_list(["1"] * 50), as_list(["f"] * 50)
+    stored = [people, numbers, people, ids, people, numbers, ["hi"] * 50, numbers, received]
     others: dict[str, list[object]] = {
         "HEADS": [people],
-        "POSITION": [people[0], ids[0]],
+        "POSITION": [person(1), str(uuid.uuid4())],
         "EXISTING": [people, ids],
         "STORE": [*stored],
         "MARK": [people, ids],
         "STORE_AND_MARK": [*stored, people, ids],
     }
-    return others.get(name, [people[0], 0, END, 50])
+    return others.get(name, [person(1), 0, END, 50])
 
 
 def literal(value: object) -> str:
