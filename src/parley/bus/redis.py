@@ -1,7 +1,8 @@
 """The bus of many nodes: Redis or Valkey pub/sub, of a single server or of a cluster.
 
 Each connected user has a channel.  Users of the node that publishes get their
-pushes without Redis, and what then comes back from it is dropped.
+pushes without Redis, and what then comes back from it is dropped.  A node that
+is alone publishes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from parley.bus.redis_channels import RedisChannels
+from parley.bus.redis_company import Company
 from parley.bus.redis_link import RedisLink
 from parley.bus.redis_payload import PayloadFormat, unpack
 from parley.bus.redis_routes import RedisRoutes
@@ -47,9 +49,10 @@ class RedisBus:
         prefix = options.channel("inbox:").encode()
         self._routes = RedisRoutes(options, prefix, self)
         self._channels = RedisChannels(prefix, self._routes.find, self._on_join_refused)
-        self._wanted = self._channels.wanted
+        self._by_name = self._channels.by_name
         self._format = PayloadFormat()
         self._own = self._format.own
+        self._company = Company(self._channels, self._routes.find, self._own)
         self._receive: Callable[[UserId, int, bytes], None] = _nobody_receives
         self._restored: Callable[[], None] = _nobody_cares
         self._connected = False
@@ -77,6 +80,7 @@ class RedisBus:
         bus = cls(options)
         try:
             await bus._routes.refresh()
+            await bus._company.meet()
         except BaseException:
             bus._routes.close()
             raise
@@ -100,8 +104,11 @@ class RedisBus:
         if self._closed:
             return
         name = self._channels.name(owner)
-        if name in self._wanted:
+        channel = self._by_name.get(name)
+        if channel is not None and channel.wanted:
             self._receive(owner, seq, packet)
+        if self._company.alone:
+            return
         link = self._routes.find(name)
         if link is None:
             self.dropped += 1
@@ -134,18 +141,29 @@ class RedisBus:
     def on_message(self, name: bytes, payload: bytes) -> None:
         if payload.startswith(self._own):
             return
-        owner = self._wanted.get(name)
-        if owner is None:
-            return  # it has just left
+        channel = self._by_name.get(name)
+        if channel is None or not channel.wanted:
+            return  # its owner has just left
+        if name == self._company.name and channel.link is not None:
+            if not self._company.heard(channel.link, payload):
+                self._misheard()
+            return
         push = unpack(payload)
         if push is None:
-            self.malformed += 1
-            self._complain("foreign", "what arrived on a channel of ours is not Parley's")
+            self._misheard()
             return
         try:
-            self._receive(owner, *push)
+            self._receive(channel.owner, *push)
         except Exception:
             logger.exception("a push could not be handed over")
+
+    def _misheard(self) -> None:
+        self.malformed += 1
+        self._complain("foreign", "what arrived on a channel of ours is not Parley's")
+
+    def on_counted(self, name: bytes, subscribers: int) -> None:
+        if name == self._company.name:
+            self._company.counted(subscribers)
 
     def on_subscribed(self, link: RedisLink, name: bytes) -> None:
         self._channels.subscribed(link, name)
@@ -175,6 +193,7 @@ class RedisBus:
     def _disturb(self, reason: str, witness: RedisLink) -> None:
         self._witness = witness
         self._disturbed.set()
+        self._company.lose()
         if self._connected:
             self._connected = False
             self.losses += 1
@@ -189,6 +208,7 @@ class RedisBus:
                     await self._disturbed.wait()
             except TimeoutError:
                 pause = _SHORTEST_PAUSE
+                self._company.count()
                 continue
             # Nodes that lost the same server don't all come back in the same moment; and one
             # repair is enough for slots that move one after another.
@@ -212,6 +232,8 @@ class RedisBus:
             logger.exception("the bus could not be repaired")
             self._disturbed.set()
         await self._rejoin()  # what can be
+        if not self._disturbed.is_set():
+            await self._company.meet()
         return not self._disturbed.is_set()
 
     async def _rejoin(self) -> None:

@@ -40,7 +40,7 @@ class Channel:
         """The request that isn't confirmed yet."""
         self.link: RedisLink | None = None
         """Where it stands, or is being joined."""
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] | None = None
         """They are done when it stands, or can't for now."""
 
     def settling(self) -> asyncio.Future[None]:
@@ -48,16 +48,18 @@ class Channel:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.standing and self.request is None:
             waiter.set_result(None)
+        elif self.waiters is None:
+            self.waiters = [waiter]
         else:
             self.waiters.append(waiter)
         return waiter
 
     def release(self) -> None:
         """Let those go on who wait."""
-        for waiter in self.waiters:
+        waiters, self.waiters = self.waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
-        self.waiters.clear()
 
     def put_out(self) -> None:
         """The server knows nothing of it any more."""
@@ -82,15 +84,13 @@ class RedisChannels:
         self._prefix = prefix
         self._find_link = find_link
         self._on_refused = on_refused
-        self.wanted: dict[bytes, UserId] = {}
-        """Each channel from :meth:`want` to :meth:`unwant`, whatever the server knows."""
-        self._by_owner: dict[UserId, Channel] = {}
-        self._by_name: dict[bytes, Channel] = {}
+        self.by_name: dict[bytes, Channel] = {}
+        """Those that are wanted, and those that are yet to be left."""
         self._changed: list[Channel] = []
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
-        return len(self._by_owner)
+        return len(self.by_name)
 
     def name(self, owner: UserId) -> bytes:
         """The name of an owner's channel."""
@@ -98,41 +98,37 @@ class RedisChannels:
 
     def want(self, owner: UserId) -> Channel:
         """Join the channel of ``owner`` now or as soon as its server is there.  Idempotent."""
-        channel = self._by_owner.get(owner)
+        name = self.name(owner)
+        channel = self.by_name.get(name)
         if channel is None:
-            channel = Channel(owner, self.name(owner))
-            self._by_owner[owner] = self._by_name[channel.name] = channel
+            channel = self.by_name[name] = Channel(owner, name)
         channel.wanted = True
-        self.wanted[channel.name] = owner
         if not channel.standing and channel.request is None:
             self._change(channel)
         return channel
 
     def unwant(self, owner: UserId) -> None:
         """Leave the channel of ``owner``.  Idempotent."""
-        channel = self._by_owner.get(owner)
+        channel = self.by_name.get(self.name(owner))
         if channel is not None and channel.wanted:
             channel.wanted = False
-            del self.wanted[channel.name]
             self._change(channel)
 
     def clear(self) -> None:
         """Forget all of them; nobody waits any more."""
-        for channel in self._by_owner.values():
+        for channel in self.by_name.values():
             channel.put_out()
-        self.wanted.clear()
-        self._by_owner.clear()
-        self._by_name.clear()
+        self.by_name.clear()
         self._changed.clear()
 
     # -- repairing
 
     def homeless(self) -> list[Channel]:
         """The channels that neither stand nor are being joined where they belong."""
-        for channel in self._by_owner.values():
+        for channel in self.by_name.values():
             if channel.link is not None and channel.link is not self._find_link(channel.name):
                 channel.put_out()
-        return [each for each in self._by_owner.values() if each.link is None]
+        return [each for each in self.by_name.values() if each.link is None]
 
     def rejoin(self, homeless: Sequence[Channel]) -> None:
         """Send requests for these at once, to the links that are there."""
@@ -143,7 +139,7 @@ class RedisChannels:
 
     def subscribed(self, link: RedisLink, name: bytes) -> None:
         """``link`` confirms that it has joined ``name``."""
-        channel = self._by_name.get(name)
+        channel = self.by_name.get(name)
         if channel is None or channel.link is not link or channel.request is None:
             return
         if channel.request.joining:
@@ -154,7 +150,7 @@ class RedisChannels:
 
     def unsubscribed(self, link: RedisLink, name: bytes) -> bool:
         """``link`` says that it has left ``name``; False if nobody asked it to."""
-        channel = self._by_name.get(name)
+        channel = self.by_name.get(name)
         if channel is None or channel.link is not link:
             return True
         if channel.request is None:
@@ -169,7 +165,7 @@ class RedisChannels:
 
     def lost(self, link: RedisLink) -> None:
         """``link`` is no more."""
-        for channel in self._by_owner.values():
+        for channel in self.by_name.values():
             if channel.link is link:
                 channel.put_out()
 
@@ -219,5 +215,5 @@ class RedisChannels:
 
     def _forget(self, channel: Channel) -> None:
         channel.release()
-        if self._by_owner.get(channel.owner) is channel:
-            del self._by_owner[channel.owner], self._by_name[channel.name]
+        if self.by_name.get(channel.name) is channel:
+            del self.by_name[channel.name]

@@ -28,12 +28,13 @@ class Verbs(NamedTuple):
     subscribe: bytes
     unsubscribe: bytes
     message: bytes
+    numsub: bytes
     names: int
     """How many channels one command may name."""
 
 
-PLAIN: Final = Verbs(b"PUBLISH", b"SUBSCRIBE", b"UNSUBSCRIBE", b"message", _NAMES)
-SHARDED: Final = Verbs(b"SPUBLISH", b"SSUBSCRIBE", b"SUNSUBSCRIBE", b"smessage", 1)
+PLAIN: Final = Verbs(b"PUBLISH", b"SUBSCRIBE", b"UNSUBSCRIBE", b"message", b"NUMSUB", _NAMES)
+SHARDED: Final = Verbs(b"SPUBLISH", b"SSUBSCRIBE", b"SUNSUBSCRIBE", b"smessage", b"SHARDNUMSUB", 1)
 """Of a cluster, whose commands may name channels of one slot only."""
 
 
@@ -47,6 +48,9 @@ class Listener(Protocol):
     def on_unsubscribed(self, link: RedisLink, name: bytes) -> None:
         """Because it was asked for, or because the channel isn't this server's any more."""
 
+    def on_counted(self, name: bytes, subscribers: int) -> None:
+        """As many are on a channel as :meth:`RedisLink.count` was to find out."""
+
     def on_refused(self, link: RedisLink, error: str) -> None:
         """A command failed; which one isn't known."""
 
@@ -58,8 +62,8 @@ class RedisLink:
     """Takes over an open connection.
 
     The replies are told apart by their types: a number answers a publish, a
-    text a PING, and subscriptions are confirmed by pushes.  So nothing needs
-    to be noted for a publish.
+    text a PING, a list a count, and subscriptions are confirmed by pushes.  So
+    nothing needs to be noted for a publish.
     """
 
     def __init__(
@@ -103,6 +107,10 @@ class RedisLink:
     def unsubscribe(self, names: Sequence[bytes], then: Then) -> None:
         """Give channels up; otherwise like :meth:`subscribe`."""
         self._name(self._verbs.unsubscribe, names, then)
+
+    def count(self, name: bytes) -> None:
+        """Ask how many are on a channel; the listener is told."""
+        self._connection.send(command(b"PUBSUB", self._verbs.numsub, name))
 
     async def round_trip(self) -> None:
         """Return when the server has done everything that was sent before.
@@ -156,6 +164,8 @@ class RedisLink:
             self._heard = True
             if self._pings:
                 self._pings.popleft()(None)
+        elif type(reply) is list:
+            self._listener.on_counted(*reply)
         elif isinstance(reply, hiredis.ReplyError):
             self._listener.on_refused(self, str(reply))
 

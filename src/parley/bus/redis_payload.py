@@ -21,6 +21,9 @@ from typing import Final
 MAX_SEQ: Final = 2**63 - 1
 """What the store can count to."""
 
+TAGGED: Final = 9
+"""Bytes of a payload that tell who published it."""
+
 _HEAD: Final = Struct(">B8sQ")
 _FOREIGN: Final = Struct(">B8xQ")
 _VERSION: Final = 1

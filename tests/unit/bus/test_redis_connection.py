@@ -186,6 +186,9 @@ class Silence:
     def on_unsubscribed(self, link: RedisLink, name: bytes) -> None:
         raise NotImplementedError
 
+    def on_counted(self, name: bytes, subscribers: int) -> None:
+        raise NotImplementedError
+
     def on_refused(self, link: RedisLink, error: str) -> None:
         raise NotImplementedError
 
@@ -202,7 +205,8 @@ class Silence:
             + command(b"SUBSCRIBE", b"c1", b"c2")
             + command(b"PING")
             + command(b"UNSUBSCRIBE", b"c1", b"c2")
-            + command(b"PING"),
+            + command(b"PING")
+            + command(b"PUBSUB", b"NUMSUB", b"c1"),
         ),
         (
             SHARDED,
@@ -212,7 +216,8 @@ class Silence:
             + command(b"PING")
             + command(b"SUNSUBSCRIBE", b"c1")
             + command(b"SUNSUBSCRIBE", b"c2")
-            + command(b"PING"),
+            + command(b"PING")
+            + command(b"PUBSUB", b"SHARDNUMSUB", b"c1"),
         ),
     ],
 )
@@ -222,6 +227,7 @@ async def test_the_commands_of_a_link(opened: Opened, verbs: Verbs, expected: by
     assert link.publish(b"c1", b"head", b"packet")
     link.subscribe([b"c1", b"c2"], answers.append)
     link.unsubscribe([b"c1", b"c2"], answers.append)
+    link.count(b"c1")
     await asyncio.sleep(0)
     assert opened.transport.writes == [expected]
     opened.connection.data_received(b":0\r\n+PONG\r\n")
