@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from parley.chat.auth import Authenticator, Identity
+from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
 from parley.chat.inbox import Inbox
 from parley.chat.listing import Listing, Query
@@ -23,7 +23,7 @@ from parley.chat.replies import bad_request, internal, token_expired
 from parley.chat.service import ChatService, Draft, ReceivedMark
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.model import Chat, ChatId, UserId
-from parley.socketio.deadlines import Deadline
+from parley.socketio.deadlines import Timed
 from parley.socketio.events import Event
 from parley.socketio.namespaces import ConnectRefused, ConnectUnavailable, Socket, encode_event
 from parley.socketio.packets import PacketError
@@ -74,17 +74,27 @@ _encode_moved: Final = msgspec.msgpack.Encoder().encode
 _moved: Final = msgspec.msgpack.Decoder(MovedDevice)
 
 
-class Device(msgspec.Struct):
-    """A connected client, kept as its socket's data."""
+class Device(Timed):
+    """A connected client, kept as its socket's data.  It is due when its token expires."""
 
-    identity: Identity
-    inbox: Inbox
-    push: Callable[[bytes], None]
-    expiry: Deadline | None = None
-    listing: asyncio.Task[None] | None = None
-    """The list that is being made for it."""
-    submitted: int = 0
-    """How far the service must have come to have done what this client asked for."""
+    __slots__ = ("expires_at", "gateway", "inbox", "listing", "socket", "submitted")
+
+    def __init__(
+        self, gateway: Gateway, socket: Socket, inbox: Inbox, expires_at: float | None
+    ) -> None:
+        super().__init__()
+        self.gateway = gateway
+        self.socket = socket
+        self.inbox = inbox
+        self.expires_at = expires_at
+        """Seconds since the Unix epoch; None if the token never expires."""
+        self.listing: asyncio.Task[None] | None = None
+        """The list that is being made for it."""
+        self.submitted = 0
+        """How far the service must have come to have done what this client asked for."""
+
+    def due(self) -> None:
+        self.gateway.check_expiry(self)
 
 
 def encode_message(chat: Chat) -> bytes:
@@ -147,10 +157,10 @@ class Gateway:
             identity = self._authenticator.verify(token if token is None else str(token))
         except ChatError as exc:
             raise self._refused(exc) from None
-        return self._open(socket, identity)
+        return self._open(socket, identity.user, identity.expires_at)
 
-    async def _open(self, socket: Socket, identity: Identity) -> None:
-        socket.data = Device(identity, await self._open_inbox(identity.user), socket.send)
+    async def _open(self, socket: Socket, user: UserId, expires_at: float | None) -> None:
+        socket.data = Device(self, socket, await self._open_inbox(user), expires_at)
 
     async def _open_inbox(self, user: UserId) -> Inbox:
         try:
@@ -166,68 +176,61 @@ class Gateway:
 
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         device: Device = socket.data
-        self._delivery.attach(device.inbox, device.push)
-        self._watch_expiry(socket, device)
-        logger.debug("user %s connected", device.identity.user)
+        self._delivery.attach(device.inbox, socket)
+        self._watch_expiry(device)
+        logger.debug("user %s connected", device.inbox.owner)
 
     def _disconnected(self, socket: Socket, reason: CloseReason) -> None:
         device: Device | None = socket.data
         if device is None:
             return
-        if device.expiry is not None:
-            self._deadlines.cancel(device.expiry)
+        self._deadlines.cancel(device)
         if device.listing is not None:
             device.listing.cancel()
-        self._delivery.detach(device.inbox, device.push)
+        self._delivery.detach(device.inbox, socket)
         self._delivery.close(device.inbox)
-        logger.debug("user %s disconnected: %s", device.identity.user, reason)
+        logger.debug("user %s disconnected: %s", device.inbox.owner, reason)
 
     # -- moving to another process
 
     def _export(self, socket: Socket) -> bytes:
         device: Device = socket.data
-        identity, position = device.identity, device.inbox.position
-        assert position is not None
-        return _encode_moved(MovedDevice(identity.user, identity.expires_at, position))
+        inbox = device.inbox
+        assert inbox.position is not None
+        return _encode_moved(MovedDevice(inbox.owner, device.expires_at, inbox.position))
 
     async def _restore(self, socket: Socket, data: bytes) -> None:
         moved = _moved.decode(data)
         inbox = await self._open_inbox(moved.user)
         try:
-            await self._delivery.resume(inbox, socket.send, moved.seen)
+            await self._delivery.resume(inbox, socket, moved.seen)
         except BaseException as exc:
             self._delivery.close(inbox)
             if isinstance(exc, StoreUnavailable):
                 raise ConnectUnavailable from exc
             raise
-        device = Device(Identity(moved.user, moved.expires_at), inbox, socket.send)
-        socket.data = device
-        self._watch_expiry(socket, device)
+        device = socket.data = Device(self, socket, inbox, moved.expires_at)
+        self._watch_expiry(device)
         logger.debug("user %s moved here", moved.user)
 
     # -- tokens that expire
 
-    def _watch_expiry(self, socket: Socket, device: Device) -> None:
-        if device.identity.expires_at is not None:
-            device.expiry = Deadline(partial(self._check_expiry, socket, device))
-            self._arm_expiry(device.expiry, device.identity.expires_at)
+    def _watch_expiry(self, device: Device) -> None:
+        if device.expires_at is not None:
+            # A little late rather than early: deadlines may fire before their time.
+            left = device.expires_at - self._clock.now() + self._deadlines.resolution
+            self._deadlines.arm(device, min(max(left, 0.0), _MAX_SLEEP))
 
-    def _arm_expiry(self, deadline: Deadline, expires_at: float) -> None:
-        # A little late rather than early: deadlines may fire before their time.
-        left = expires_at - self._clock.now() + self._deadlines.resolution
-        self._deadlines.arm(deadline, min(max(left, 0.0), _MAX_SLEEP))
-
-    def _check_expiry(self, socket: Socket, device: Device) -> None:
-        expires_at = device.identity.expires_at
-        assert expires_at is not None
-        assert device.expiry is not None
-        if self._clock.now() < expires_at:
-            self._arm_expiry(device.expiry, expires_at)
+    def check_expiry(self, device: Device) -> None:
+        """Disconnect a client whose token has expired."""
+        assert device.expires_at is not None
+        if self._clock.now() < device.expires_at:
+            self._watch_expiry(device)
             return
-        self._send_error(socket, token_expired(), None)
+        self._send_error(device.socket, token_expired(), None)
         # Closing the transport makes official clients reconnect by themselves,
         # with a fresh token; a Socket.IO DISCONNECT would keep them away.
-        socket.disconnect(close=True)
+        device.socket.disconnect(close=True)
 
     # -- events
 
@@ -286,7 +289,7 @@ class Gateway:
             query = _data(event, _query, "{before, after, limit}") if len(event) else None
             # The list shows what its client did before.
             await self._service.settled(device.submitted)
-            chats = await make(device.identity.user, query or Query())
+            chats = await make(device.inbox.owner, query or Query())
             socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), chats)))
             if event.wants_ack:
                 event.ack_json(b"[%s]" % chats)
@@ -340,7 +343,7 @@ _SHOWN: Final = 64
 
 def _user(socket: Socket) -> UserId:
     device: Device = socket.data
-    return device.identity.user
+    return device.inbox.owner
 
 
 def _data(event: Event, decoder: msgspec.json.Decoder[T], shape: str) -> T:

@@ -21,10 +21,14 @@ from parley.app import PATH, Parley
 from parley.backends import Place, open_backends
 from parley.clock import SystemClock
 from parley.settings import Settings
+from parley.socketio.front import FrontProtocol
 from parley.socketio.websocket import websocket_protocol
 
 logger = logging.getLogger(__name__)
 
+_YOUNG_OBJECTS: Final = 10_000
+"""New objects before the garbage collector looks at them.  A batch of messages makes thousands, and
+leaves none behind; Python's 700 would have it look several times in each."""
 _LOOK: Final = 0.1
 """Seconds between two looks whether the operator has lost patience."""
 _KEEP_ALIVE: Final = 75
@@ -117,6 +121,7 @@ class _Server(uvicorn.Server):
         # What exists now lives as long as we do: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS)
         if self._on_ready is not None:
             self._on_ready()
 
@@ -136,7 +141,7 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
     return uvicorn.Config(
         parley.asgi,
         ws=websocket_protocol({PATH: parley.server.engine}),
-        http="httptools",
+        http=FrontProtocol,
         lifespan="off",
         log_config=None,
         # Its start and stop are told by our own lines.

@@ -11,14 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from parley.chat.batching import Batcher
-from parley.chat.inbox import Inbox
+from parley.chat.inbox import Device, Inbox
 from parley.chat.ports import Bus, Presence, Store
 from parley.chat.repair import Intervals, Repair
 from parley.errors import StoreUnavailable
 from parley.model import Chat, InboxEntry, UserId
-
-Device = Callable[[bytes], None]
-"""Takes one encoded packet for a connected device; never blocks, never raises."""
 
 _MAX_HEADS: Final = 500
 _MAX_CONNECTING: Final = 100_000
@@ -101,7 +98,7 @@ class Delivery:
         """From now on ``device`` gets what is pushed."""
         if self._presence is not None and not inbox.devices:
             self._presence.joined(inbox.owner)
-        inbox.devices.append(device)
+        inbox.devices += (device,)
 
     async def resume(self, inbox: Inbox, device: Device, seen: int) -> None:
         """As :meth:`attach`, for a device that has seen everything up to ``seen``, and no more.
@@ -118,7 +115,7 @@ class Delivery:
                     raise StoreUnavailable(f"position {seen} of an inbox is not there")
             else:
                 for entry in await self._store.entries(inbox.owner, seen, _RESUME_PAGE):
-                    device(self._encode(entry.chat))
+                    device.send(self._encode(entry.chat))
                     self.pushed += 1
                     seen = entry.seq
         self.attach(inbox, device)  # in the turn in which the positions were the same
@@ -126,7 +123,7 @@ class Delivery:
     def detach(self, inbox: Inbox, device: Device) -> None:
         """``device`` gets nothing more; harmless if it isn't attached."""
         if device in inbox.devices:
-            inbox.devices.remove(device)
+            inbox.devices = tuple(each for each in inbox.devices if each is not device)
             if self._presence is not None and not inbox.devices:
                 self._presence.left(inbox.owner)
 
@@ -173,6 +170,6 @@ class Delivery:
 
     def _push(self, inbox: Inbox, ready: list[bytes]) -> None:
         for packet in ready:
-            for device in tuple(inbox.devices):  # a slow one may be detached by its push
-                device(packet)
+            for device in inbox.devices:
+                device.send(packet)
                 self.pushed += 1

@@ -8,13 +8,19 @@ Sans-I/O: the caller reads the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from parley.model import UserId
 
 MAX_HELD: Final = 256
 """Later pushes that are held while one is missing; more are read from the store again."""
+
+
+class Device(Protocol):
+    """A connected device."""
+
+    def send(self, packet: bytes) -> None:
+        """Take an encoded packet; never blocks, never raises."""
 
 
 class Inbox:
@@ -26,8 +32,8 @@ class Inbox:
         self.owner = owner
         self.position: int | None = None
         """The last ``seq`` that was pushed; None until it is known where to begin."""
-        self.devices: list[Callable[[bytes], None]] = []
-        """Those that get what is pushed."""
+        self.devices: tuple[Device, ...] = ()
+        """Those that get what is pushed; a push may change this, so it is replaced as a whole."""
         self.holders = 0
         """How many connections, connected or about to be, need this."""
         self.filling = False

@@ -33,17 +33,17 @@ class RedisPresence:
         self._redis = redis
         self._key = keys.online(redis.prefix, name)
         self._milliseconds = round(lifetime * 1000)
-        self._here: set[UserId] = set()
+        self._here: dict[UserId, None] = {}  # a set of so many takes twice as much
         self._changed: set[UserId] | None = None
         """Those whom Redis may know wrongly; None if it may not know anything."""
 
     def joined(self, user: UserId) -> None:
-        self._here.add(user)
+        self._here[user] = None
         if self._changed is not None:
             self._changed.add(user)
 
     def left(self, user: UserId) -> None:
-        self._here.discard(user)
+        self._here.pop(user, None)
         if self._changed is not None:
             self._changed.add(user)
 
@@ -71,7 +71,7 @@ class RedisPresence:
     async def _write(self, changed: set[UserId]) -> int:
         """Tell who came and went; return how many users Redis knows then."""
         self._changed = set()
-        came, went = changed & self._here, changed - self._here
+        came, went = changed & self._here.keys(), changed - self._here.keys()
         for chunk in _chunks(came):
             await self._redis.run(("SADD", self._key, *chunk))
         for chunk in _chunks(went):

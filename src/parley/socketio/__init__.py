@@ -16,8 +16,9 @@ bottom up:
 ``polling``, ``payloads``; ``endpoint``
     The long-polling transport; its requests over HTTP, passed on to other
     processes where need be.
-``websocket``; ``upgrade``
-    The WebSocket transport; how a session moves to it.
+``front``; ``websocket``; ``upgrade``
+    What a new connection is for; the WebSocket transport; how a session moves
+    to it.
 ``peer_server``
     What other processes ask of this one.
 ``packets``, ``acks``

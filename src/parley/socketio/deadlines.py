@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
@@ -19,18 +20,49 @@ STALLED_AFTER = 0.5
 _READ_FIRST = 0.001
 
 
-class Deadline:
-    """Something to be done at a time.  Arm it with :meth:`Deadlines.arm`."""
+class Timed(ABC):
+    """Something that is due at a time.  Arm it with :meth:`Deadlines.arm`.
 
-    __slots__ = ("callback", "tick")
+    What every connection has derives from it, because a :class:`Deadline`
+    with a callback would take more memory.
+    """
+
+    __slots__ = ("bucket",)
+
+    def __init__(self) -> None:
+        self.bucket: Bucket | None = None
+        """Where it waits; None if it isn't armed."""
+
+    @abstractmethod
+    def due(self) -> object:
+        """The time has come."""
+
+
+class Deadline(Timed):
+    """Has something done at a time."""
+
+    __slots__ = ("_callback",)
 
     def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
-        self.tick = 0  # the bucket it waits in; 0 is none
+        super().__init__()
+        self._callback = callback
+
+    def due(self) -> object:
+        return self._callback()
+
+
+class Bucket:
+    """What is due at the same tick."""
+
+    __slots__ = ("tick", "waiting")
+
+    def __init__(self, tick: int) -> None:
+        self.tick = tick
+        self.waiting: dict[Timed, None] = {}
 
 
 class Deadlines:
-    """Runs callbacks at their deadlines.
+    """Has things done at their deadlines.
 
     A deadline is met within ``resolution`` seconds of its time, mostly before
     it, unless the loop is late.  If the whole process was stopped for a while (suspended, paged
@@ -44,37 +76,35 @@ class Deadlines:
         """Seconds."""
         self.late = 0.0
         """By how many seconds the callback that is running is late; negative if it is early."""
-        self._buckets: dict[int, dict[Deadline, None]] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._ticks: list[int] = []  # a heap; each tick is in it once while its bucket exists
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._caught_up = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
+        return sum(len(bucket.waiting) for bucket in self._buckets.values())
 
-    def arm(self, deadline: Deadline, seconds: float) -> None:
-        """Run the deadline's callback in ``seconds``; an earlier arming is forgotten."""
-        if deadline.tick:
-            self.cancel(deadline)
+    def arm(self, timed: Timed, seconds: float) -> None:
+        """Call ``timed.due`` in ``seconds``; an earlier arming is forgotten."""
+        self.cancel(timed)
         loop = asyncio.get_running_loop()
         now = loop.time()
         tick = max(int((now + seconds) / self.resolution), int(now / self.resolution) + 1)
         bucket = self._buckets.get(tick)
         if bucket is None:
-            bucket = self._buckets[tick] = {}
+            bucket = self._buckets[tick] = Bucket(tick)
             heapq.heappush(self._ticks, tick)
             if self._timer is None or tick < self._timer_tick:
                 self._wake_at(tick, loop)
-        bucket[deadline] = None
-        deadline.tick = tick
+        bucket.waiting[timed] = None
+        timed.bucket = bucket
 
-    def cancel(self, deadline: Deadline) -> None:
+    def cancel(self, timed: Timed) -> None:
         """Forget the deadline; harmless if it isn't armed."""
-        bucket = self._buckets.get(deadline.tick)
-        deadline.tick = 0
+        bucket, timed.bucket = timed.bucket, None
         if bucket is not None:
-            bucket.pop(deadline, None)
+            bucket.waiting.pop(timed, None)
 
     def close(self) -> None:
         """Forget every deadline."""
@@ -101,17 +131,19 @@ class Deadlines:
         self._caught_up = False
         self._timer = None
         while self._ticks and self._ticks[0] * self.resolution <= now:
-            for deadline in self._buckets.pop(heapq.heappop(self._ticks)):
-                # An earlier callback of this bucket may have cancelled or re-armed it.
-                if deadline.tick and deadline.tick * self.resolution <= now:
-                    self.late = now - deadline.tick * self.resolution
-                    deadline.tick = 0
-                    self._run(deadline)
+            bucket = self._buckets.pop(heapq.heappop(self._ticks))
+            waiting, bucket.waiting = bucket.waiting, {}
+            for timed in waiting:
+                # An earlier one of this bucket may have cancelled or re-armed it.
+                if timed.bucket is bucket:
+                    self.late = now - bucket.tick * self.resolution
+                    timed.bucket = None
+                    self._run(timed)
         if self._ticks:
             self._wake_at(self._ticks[0], loop)
 
-    def _run(self, deadline: Deadline) -> None:
+    def _run(self, timed: Timed) -> None:
         try:
-            deadline.callback()
+            timed.due()
         except Exception:
             logger.exception("a deadline's callback failed")

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from parley.socketio import packets
-from parley.socketio.deadlines import Deadline
+from parley.socketio.deadlines import Deadline, Timed
 from parley.socketio.engine import Engine
 from parley.socketio.namespaces import (
     ConnectRefused,
@@ -45,11 +45,13 @@ _PLAIN_EVENT: Final = b"2["
 """How an event to the main namespace begins that wants no acknowledgement."""
 
 
-class Connection:
-    """Socket.IO on one Engine.IO session: the handler of its messages."""
+class Connection(Timed):
+    """Socket.IO on one Engine.IO session: the handler of its messages.
+
+    It is due when its client must have joined a namespace.
+    """
 
     __slots__ = (
-        "_connect_deadline",
         "_dismissed",
         "_refused",
         "_server",
@@ -59,13 +61,14 @@ class Connection:
     )
 
     def __init__(self, server: Server, session: Session) -> None:
+        super().__init__()
         self._server = server
         self.session = session
-        self.sockets: dict[str, Socket] = {}
+        self.sockets: tuple[Socket, ...] = ()
+        """Those that have joined or are about to; at most :attr:`Options.max_namespaces`."""
         self._dismissed: set[str] | None = None
         self._refused = 0
         self._waiting: _Attachments | None = None
-        self._connect_deadline: Deadline | None = None
         self._await_connect()
 
     # -- session.Handler
@@ -98,21 +101,26 @@ class Connection:
 
     def on_close(self, reason: CloseReason) -> None:
         self._stop_waiting()
-        self._set_connect_deadline(None)
-        for socket in list(self.sockets.values()):
+        sockets, self.sockets = self.sockets, ()
+        for socket in sockets:
             socket.left(reason)
-        self.sockets.clear()
+        self.session.engine.deadlines.cancel(self)
+
+    # -- deadlines.Timed
+
+    def due(self) -> None:
+        self.session.close(CloseReason.CONNECT_TIMEOUT)
 
     # -- session.MovableHandler
 
     def movable(self) -> bool:
-        return all(socket.namespace.move is not None for socket in self.sockets.values())
+        return all(socket.namespace.move is not None for socket in self.sockets)
 
     def settled(self) -> bool:
-        return all(socket.state is SocketState.CONNECTED for socket in self.sockets.values())
+        return all(socket.state is SocketState.CONNECTED for socket in self.sockets)
 
     def export(self) -> MovedConnection:
-        sockets = [socket.export() for socket in self.sockets.values()]
+        sockets = [socket.export() for socket in self.sockets]
         incomplete = [] if self._waiting is None else self._waiting.parts()
         return MovedConnection(sockets, sorted(self._dismissed or ()), incomplete)
 
@@ -143,10 +151,13 @@ class Connection:
     # -- within
 
     def _leave(self, socket: Socket, reason: CloseReason) -> None:
-        self.sockets.pop(socket.namespace.name, None)
+        self._remove(socket)
         socket.left(reason)
         if not self.sockets:
             self._await_connect()
+
+    def _remove(self, socket: Socket) -> None:
+        self.sockets = tuple(each for each in self.sockets if each is not socket)
 
     def _take(self, packet: Packet) -> None:
         kind = packet.type
@@ -191,9 +202,9 @@ class Connection:
         Raises:
             PacketError: the client has not joined that namespace.
         """
-        socket = self.sockets.get(namespace)
-        if socket is not None and socket.state is SocketState.CONNECTED:
-            return socket
+        for socket in self.sockets:
+            if socket.namespace.name == namespace and socket.state is SocketState.CONNECTED:
+                return socket
         if self._dismissed is not None and namespace in self._dismissed:
             return None  # it was sent before our DISCONNECT arrived
         raise PacketError("not connected to that namespace")
@@ -211,7 +222,8 @@ class Connection:
         if namespace is None or namespace.move is None:
             raise LookupError(f"there is no such namespace to move to: {moved.namespace}")
         socket = Socket(self, namespace, moved)
-        self._add(socket)
+        self.sockets += (socket,)
+        self._joined(socket)
         socket.task = asyncio.ensure_future(namespace.move.restore(socket, moved.data))
         return socket.task
 
@@ -219,7 +231,7 @@ class Connection:
         """Raises what one of them raises; one of a socket that leaves is cancelled."""
         if tasks:
             await asyncio.wait(tasks)
-        for socket in self.sockets.values():
+        for socket in self.sockets:
             socket.task = None
         failures = [task.exception() for task in tasks if not task.cancelled()]
         for failure in filter(None, failures):
@@ -229,7 +241,8 @@ class Connection:
 
     def _connect(self, packet: Packet) -> None:
         auth = packets.decode_value(packet.json) if packet.json else {}
-        if packet.id is not None or not isinstance(auth, dict) or packet.namespace in self.sockets:
+        known = any(socket.namespace.name == packet.namespace for socket in self.sockets)
+        if packet.id is not None or not isinstance(auth, dict) or known:
             raise PacketError("bad CONNECT")
         if len(self.sockets) + self._refused >= self.session.engine.options.max_namespaces:
             raise PacketError("too many namespaces")
@@ -239,7 +252,8 @@ class Connection:
             return
         if self._dismissed is not None:
             self._dismissed.discard(packet.namespace)
-        socket = self.sockets[packet.namespace] = Socket(self, namespace)
+        socket = Socket(self, namespace)
+        self.sockets += (socket,)
         try:
             running = namespace.authorization(socket, auth)
         except Exception as exc:
@@ -262,7 +276,7 @@ class Connection:
                     self._join(socket, auth)
 
     def _join(self, socket: Socket, auth: dict[str, Any]) -> None:
-        self._add(socket)
+        self._joined(socket)
         if not self.session.engine.options.keep_handshake:
             self.session.handshake = None
         json = b'{"sid":"%s"}' % socket.id.encode()
@@ -270,11 +284,10 @@ class Connection:
         self.session.send(MESSAGE + packet)
         socket.namespace.connected(socket, auth)
 
-    def _add(self, socket: Socket) -> None:
+    def _joined(self, socket: Socket) -> None:
         socket.state = SocketState.CONNECTED
-        self.sockets[socket.namespace.name] = socket
         socket.namespace.sockets[socket.id] = socket
-        self._set_connect_deadline(None)
+        self.session.engine.deadlines.cancel(self)
 
     def _not_authorized(self, socket: Socket, exc: BaseException) -> None:
         if not isinstance(exc, ConnectRefused):
@@ -282,7 +295,7 @@ class Connection:
                 logger.error("the authorize handler failed", exc_info=exc)
             self.session.close(CloseReason.FORCED)
             return
-        self.sockets.pop(socket.namespace.name, None)
+        self._remove(socket)
         socket.left(CloseReason.SERVER_NAMESPACE)
         self._refuse(socket.namespace.name, exc)
 
@@ -296,15 +309,8 @@ class Connection:
         self.session.send(MESSAGE + packet)
 
     def _await_connect(self) -> None:
-        deadline = Deadline(lambda: self.session.close(CloseReason.CONNECT_TIMEOUT))
-        self._set_connect_deadline(deadline)
         engine = self.session.engine
-        engine.deadlines.arm(deadline, engine.options.connect_timeout)
-
-    def _set_connect_deadline(self, deadline: Deadline | None) -> None:
-        if self._connect_deadline is not None:
-            self.session.engine.deadlines.cancel(self._connect_deadline)
-        self._connect_deadline = deadline
+        engine.deadlines.arm(self, engine.options.connect_timeout)
 
 
 class _Attachments(msgspec.Struct):

@@ -12,7 +12,7 @@ import enum
 from typing import Final, Protocol, runtime_checkable
 
 from parley.socketio.batch import Batch
-from parley.socketio.deadlines import Deadline, Deadlines
+from parley.socketio.deadlines import Deadlines, Timed
 from parley.socketio.handshake import Handshake
 from parley.socketio.options import Options
 from parley.socketio.peers import MovedConnection
@@ -120,12 +120,14 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Session:
-    """One client's Engine.IO session, on whichever transport it is."""
+class Session(Timed):
+    """One client's Engine.IO session, on whichever transport it is.
+
+    It is due when its heartbeat is.
+    """
 
     __slots__ = (
         "_awaiting_pong",
-        "_heartbeat",
         "_in_flight",
         "_resumed",
         "_unsent",
@@ -142,6 +144,7 @@ class Session:
     def __init__(
         self, engine: Host, sid: str, transport: Transport, handshake: Handshake | None
     ) -> None:
+        super().__init__()
         self.engine = engine
         self.sid = sid
         self.transport = transport
@@ -155,8 +158,7 @@ class Session:
         self._awaiting_pong = False
         self._unsent = 0
         self._resumed: asyncio.Future[None] | None = None
-        self._heartbeat = Deadline(self._beat)
-        engine.deadlines.arm(self._heartbeat, engine.options.ping_interval)
+        engine.deadlines.arm(self, engine.options.ping_interval)
 
     # -- from the server to the client
 
@@ -180,7 +182,7 @@ class Session:
             return
         self.state = State.CLOSED
         self.engine.forget(self, reason)
-        self.engine.deadlines.cancel(self._heartbeat)
+        self.engine.deadlines.cancel(self)
         self._wake()
         self.handler.on_close(reason)
         if self.probe is not None:
@@ -200,7 +202,7 @@ class Session:
         elif packet == PONG:
             if self._awaiting_pong:
                 self._awaiting_pong = False
-                self.engine.deadlines.arm(self._heartbeat, self.engine.options.ping_interval)
+                self.engine.deadlines.arm(self, self.engine.options.ping_interval)
         elif packet == CLOSE:
             self.close(CloseReason.TRANSPORT_CLOSE)
         elif packet != NOOP:
@@ -278,7 +280,9 @@ class Session:
         if self._in_flight == 0 and self.transport.drained():
             self.close(CloseReason.SHUTDOWN)
 
-    def _beat(self) -> None:
+    # -- the heartbeat
+
+    def due(self) -> None:
         timeout = self.engine.options.ping_timeout
         if not self._awaiting_pong:
             # A client counts from when the ping was due, and so do we.
@@ -286,11 +290,11 @@ class Session:
         elif not self.paused and not self._moves():  # paused: its pong can't have been read
             self.close(CloseReason.PING_TIMEOUT)
         else:
-            self.engine.deadlines.arm(self._heartbeat, timeout)
+            self.engine.deadlines.arm(self, timeout)
 
     def _ping(self, timeout: float) -> None:
         self._awaiting_pong = True
-        self.engine.deadlines.arm(self._heartbeat, timeout)
+        self.engine.deadlines.arm(self, timeout)
         self.send(PING)  # which may be too much for the client, and end it
         self._unsent = self.transport.unsent()
 

@@ -1,8 +1,8 @@
 """The WebSocket transport: an :class:`asyncio.Protocol` plugged into uvicorn.
 
-uvicorn reads a request's head and, if it asks for a WebSocket, hands the
-connection to the class named by ``Config(ws=...)``: first the head, then all
-that follows.  See :func:`websocket_protocol`.
+A request that asks for a WebSocket is handed to the class named by uvicorn's
+``Config(ws=...)``: first its head, then all that follows.  See
+:func:`websocket_protocol`, and :mod:`.front`.
 """
 
 from __future__ import annotations
@@ -274,11 +274,13 @@ class WebSocketTransport(asyncio.Protocol):
             self._refuse(exc.status, Problem(3, str(exc)), exc.headers)
             return
         self._parser = FrameParser(engine.options.max_payload)
-        self._transport.write(answer)
-        if "sid" in request.query:
-            self._begin_upgrade(request.query["sid"])
-        else:
-            self._open(request)
+        with engine.batch:
+            engine.batch.add(self)
+            self._out.append(answer)  # one write with what follows
+            if "sid" in request.query:
+                self._begin_upgrade(request.query["sid"])
+            else:
+                self._open(request)
 
     def _check(self, request: handshake.Request) -> Problem | None:
         if request.method != "GET":
@@ -303,9 +305,8 @@ class WebSocketTransport(asyncio.Protocol):
     def _open(self, request: handshake.Request) -> None:
         peer = self._transport.get_extra_info("peername")
         remote = str(peer[0]) if isinstance(peer, tuple) else ""
-        with self.engine.batch:
-            session = self.engine.open(self, Handshake(request.headers, request.query, remote))
-            session.send(self.engine.open_packet(session))
+        session = self.engine.open(self, Handshake(request.headers, request.query, remote))
+        session.send(self.engine.open_packet(session))
 
     # -- the upgrade of a polling session
 

@@ -34,6 +34,16 @@ def new_chat(receiver: UserId, message: str = "hi", sender: UserId = ALICE) -> N
     return NewChat(ChatId(str(uuid.uuid4())), sender, receiver, message, int(NOW * 1000))
 
 
+class Screen:
+    """A device that shows what it is sent."""
+
+    def __init__(self, show: Callable[[bytes], object] = lambda packet: None) -> None:
+        self._show = show
+
+    def send(self, packet: bytes) -> None:
+        self._show(packet)
+
+
 class FakeClock:
     """A clock that stands still until it is moved."""
 
@@ -213,7 +223,7 @@ class Node:
         """Connect a device; returns the positions that it sees, as it sees them."""
         seen: list[int] = []
         inbox = await asyncio.wait_for(self.delivery.open(owner), PATIENCE)
-        self.delivery.attach(inbox, lambda packet: seen.append(int(packet)))
+        self.delivery.attach(inbox, Screen(lambda packet: seen.append(int(packet))))
         return seen
 
     def assert_idle(self) -> None:

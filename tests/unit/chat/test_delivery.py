@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from . import ALICE, BOB, PATIENCE, FaultyStore, Node, faulty_store, new_chat, stored, until, user
+from . import (
+    ALICE,
+    BOB,
+    PATIENCE,
+    FaultyStore,
+    Node,
+    Screen,
+    faulty_store,
+    new_chat,
+    stored,
+    until,
+    user,
+)
 
 
 @pytest.fixture
@@ -50,10 +62,11 @@ async def test_a_device_gets_what_is_sent_after_it_came(node: Node) -> None:
 async def test_a_detached_device_gets_nothing_more(node: Node) -> None:
     inbox = await node.delivery.open(BOB)
     seen: list[bytes] = []
-    node.delivery.attach(inbox, seen.append)
+    device = Screen(seen.append)
+    node.delivery.attach(inbox, device)
     await node.send(BOB)
-    node.delivery.detach(inbox, seen.append)
-    node.delivery.detach(inbox, seen.append)
+    node.delivery.detach(inbox, device)
+    node.delivery.detach(inbox, device)
     await node.send(BOB)
     node.delivery.close(inbox)
     assert seen == [b"1"]
@@ -64,14 +77,15 @@ async def test_a_slow_device_may_leave_by_its_push(node: Node) -> None:
     inbox = await node.delivery.open(BOB)
 
     def leave(packet: bytes) -> None:
-        node.delivery.detach(inbox, leave)
+        node.delivery.detach(inbox, device)
         node.delivery.close(inbox)
 
-    node.delivery.attach(inbox, leave)
+    device = Screen(leave)
+    node.delivery.attach(inbox, device)
     other = await node.device(BOB)
     await node.send(BOB, 2)
     assert other == [1, 2]
-    assert inbox.devices != []
+    assert inbox.devices != ()
     assert node.delivery.users == 1
 
 
@@ -79,10 +93,11 @@ async def test_the_last_device_may_leave_by_its_push(node: Node) -> None:
     inbox = await node.delivery.open(BOB)
 
     def leave(packet: bytes) -> None:
-        node.delivery.detach(inbox, leave)
+        node.delivery.detach(inbox, device)
         node.delivery.close(inbox)
 
-    node.delivery.attach(inbox, leave)
+    device = Screen(leave)
+    node.delivery.attach(inbox, device)
     await node.send(BOB, 2)
     node.assert_idle()
 

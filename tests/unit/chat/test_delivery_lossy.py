@@ -94,9 +94,9 @@ class Device:
         self.seen: list[int] = []
         self._delivery = delivery
         self._inbox = inbox
-        delivery.attach(inbox, self._push)
+        delivery.attach(inbox, self)
 
-    def _push(self, packet: bytes) -> None:
+    def send(self, packet: bytes) -> None:
         self.seen.append(int(packet))
 
     def check(self) -> None:
@@ -106,7 +106,7 @@ class Device:
 
     def leave(self) -> None:
         self.check()
-        self._delivery.detach(self._inbox, self._push)
+        self._delivery.detach(self._inbox, self)
         self._delivery.close(self._inbox)
 
 

@@ -11,7 +11,7 @@ import pytest
 from parley.errors import ChatError, ErrorCode
 from parley.model import UserId
 
-from . import ALICE, BOB, PATIENCE, FaultyStore, Node, faulty_store, settle, until, user
+from . import ALICE, BOB, PATIENCE, FaultyStore, Node, Screen, faulty_store, settle, until, user
 
 
 @pytest.fixture
@@ -122,10 +122,11 @@ async def test_one_of_several_opens_is_cancelled(
     let_go()
     inboxes = await asyncio.wait_for(asyncio.gather(*opening), PATIENCE)
     seen: list[bytes] = []
-    node.delivery.attach(inboxes[0], seen.append)
+    device = Screen(seen.append)
+    node.delivery.attach(inboxes[0], device)
     await node.send(BOB)
     assert seen == [b"1"]
-    node.delivery.detach(inboxes[0], seen.append)
+    node.delivery.detach(inboxes[0], device)
     for inbox in inboxes:
         node.delivery.close(inbox)
     node.assert_idle()

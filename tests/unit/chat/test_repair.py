@@ -12,7 +12,19 @@ import pytest
 from parley.chat.repair import Intervals
 from parley.errors import StoreUnavailable
 
-from . import ALICE, BOB, PATIENCE, FaultyStore, Node, faulty_store, new_chat, stored, until, user
+from . import (
+    ALICE,
+    BOB,
+    PATIENCE,
+    FaultyStore,
+    Node,
+    Screen,
+    faulty_store,
+    new_chat,
+    stored,
+    until,
+    user,
+)
 
 NEVER = 3600.0
 SOON = 0.01
@@ -159,7 +171,7 @@ async def test_a_false_report_is_not_believed_for_long(
 async def resume(node: Node, seen: int) -> list[int]:
     pushed: list[int] = []
     inbox = await node.delivery.open(BOB)
-    device = node.delivery.resume(inbox, lambda packet: pushed.append(int(packet)), seen)
+    device = node.delivery.resume(inbox, Screen(lambda packet: pushed.append(int(packet))), seen)
     await asyncio.wait_for(device, PATIENCE)
     return pushed
 
@@ -215,8 +227,8 @@ async def test_a_moved_device_while_the_store_is_away(make_node: MakeNode) -> No
     inbox = await node.delivery.open(BOB)
     node.store.away = True
     with pytest.raises(StoreUnavailable):
-        await node.delivery.resume(inbox, lambda packet: None, 1)
-    assert inbox.devices == []
+        await node.delivery.resume(inbox, Screen(), 1)
+    assert inbox.devices == ()
     node.delivery.close(inbox)
     node.assert_idle()
 
@@ -226,7 +238,7 @@ async def test_a_moved_device_that_claims_too_much(make_node: MakeNode) -> None:
     await node.send(BOB, 2)
     inbox = await node.delivery.open(BOB)
     with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(node.delivery.resume(inbox, lambda packet: None, 7), PATIENCE)
+        await asyncio.wait_for(node.delivery.resume(inbox, Screen(), 7), PATIENCE)
 
 
 # Presence
@@ -236,7 +248,7 @@ async def test_presence_is_told_of_first_and_last_devices(make_node: MakeNode) -
     node = make_node(Intervals(connected=NEVER))
     inbox = await node.delivery.open(BOB)
     assert node.presence.told == []
-    devices: list[Callable[[bytes], None]] = [lambda packet: None, lambda packet: None]
+    devices = [Screen(), Screen()]
     for device in devices:
         node.delivery.attach(inbox, device)
     assert node.presence.told == [("joined", BOB)]

@@ -18,7 +18,7 @@ from parley.chat.service import ChatService, Draft, Hooks, Limits, ReceivedMark
 from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
 
-from . import ALICE, BOB, CAROL, NOW, PATIENCE, FakeClock, FaultyStore, faulty_store, until
+from . import ALICE, BOB, CAROL, NOW, PATIENCE, FakeClock, FaultyStore, Screen, faulty_store, until
 
 UNKNOWN = "0f9c1b2a-3d4e-4f5a-8b6c-7d8e9f0a1b2c"
 
@@ -171,7 +171,7 @@ async def test_sending_again_with_the_same_id_stores_once(desk: Desk, together: 
 
 async def test_sending_again_is_not_pushed_again(desk: Desk) -> None:
     seen: list[bytes] = []
-    desk.delivery.attach(await desk.delivery.open(BOB), seen.append)
+    desk.delivery.attach(await desk.delivery.open(BOB), Screen(seen.append))
     for count in (1, 2):
         desk.send("hello", chosen=UNKNOWN)
         await desk.answered(count)
@@ -270,7 +270,7 @@ async def test_the_receiver_is_pushed_to_after_the_commit_and_before_the_answer(
 ) -> None:
     events: list[str] = []
     inbox = await desk.delivery.open(BOB)
-    desk.delivery.attach(inbox, lambda packet: events.append(f"pushed {packet.decode()}"))
+    desk.delivery.attach(inbox, Screen(lambda packet: events.append(f"pushed {packet.decode()}")))
     desk.store.hold("commit")
     for text in ("one", "two"):
         desk.service.send(ALICE, Draft(BOB, text), lambda answer: events.append("answered"))
@@ -286,7 +286,7 @@ async def test_the_receiver_is_pushed_to_after_the_commit_and_before_the_answer(
 
 async def test_while_the_store_is_away(desk: Desk) -> None:
     seen: list[bytes] = []
-    desk.delivery.attach(await desk.delivery.open(BOB), seen.append)
+    desk.delivery.attach(await desk.delivery.open(BOB), Screen(seen.append))
     desk.store.away = True
     errors: list[object] = []
     desk.service.send(ALICE, Draft(BOB, "lost"), errors.append)

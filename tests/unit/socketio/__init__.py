@@ -281,7 +281,7 @@ class WebSocketClient:
         self._engine = engine
 
     def ask(self, target: str, method: str = "GET", **headers: str) -> str:
-        """Send the opening handshake; returns the head of the answer."""
+        """Send the opening handshake; returns the answer, without the frames that follow it."""
         lines = {
             "Host": "parley.test",
             "Upgrade": "websocket",
@@ -292,7 +292,12 @@ class WebSocketClient:
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.protocol.data_received(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode())
-        return self.wire.writes.pop(0).decode()
+        answer = self.wire.writes.pop(0)
+        if answer.startswith(b"HTTP/1.1 101 "):
+            answer, end, frames = answer.partition(b"\r\n\r\n")
+            answer += end
+            self.wire.writes[:0] = [frames] if frames else []
+        return answer.decode()
 
     def dial(self, **query: str) -> None:
         """Connect."""

@@ -25,7 +25,7 @@ COARSE = 0.05
 
 def arm_together(deadlines: Deadlines, *together: Deadline) -> None:
     """Arm all for the same moment; should a tick end meanwhile, once more."""
-    while not together[0].tick or len({deadline.tick for deadline in together}) > 1:
+    while together[0].bucket is None or len({deadline.bucket for deadline in together}) > 1:
         for deadline in together:
             deadlines.arm(deadline, 0)
 
