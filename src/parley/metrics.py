@@ -6,11 +6,19 @@ somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from parley.chat.delivery import Delivery
 from parley.chat.ports import Bus
@@ -30,23 +38,21 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._batch_size = Histogram(
-            "parley_commit_batch_size",
-            "Requests that were stored in one transaction.",
-            buckets=_BATCH_SIZES,
-            registry=self._registry,
+        self._batch_sizes = _Distribution(
+            "commit_batch_size", "Requests that were stored in one transaction.", _BATCH_SIZES
         )
-        self._commit_seconds = Histogram(
-            "parley_commit_seconds",
+        self._commit_seconds = _Distribution(
+            "commit_seconds",
             "Time that one transaction took, from the server's point of view.",
-            buckets=_SECONDS,
-            registry=self._registry,
+            _SECONDS,
         )
+        self._registry.register(self._batch_sizes)
+        self._registry.register(self._commit_seconds)
 
     def on_commit(self, size: int, seconds: float) -> None:
         """A batch has been stored."""
-        self._batch_size.observe(size)
-        self._commit_seconds.observe(seconds)
+        self._batch_sizes.add(size)
+        self._commit_seconds.add(seconds)
 
     def watch(
         self,
@@ -67,6 +73,27 @@ class Metrics:
     async def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class _Distribution(Collector):
+    """A histogram.  Adding to the library's own takes ten times as long."""
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        """``bounds``: the highest value of each bucket, ascending."""
+        self._name = name
+        self._text = text
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def collect(self) -> Iterator[Metric]:
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(f"parley_{self._name}", self._text, buckets, self._sum)
 
 
 class _Totals(Collector):

@@ -106,6 +106,14 @@ class _StopSignals:
             self._task.cancel()
 
 
+def spare_collector() -> None:
+    """Let the garbage collector do what a server that is about to serve needs, and no more."""
+    # What exists now lives as long as we do: it need not be looked at again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, with our end: connections are drained before it closes them."""
 
@@ -118,10 +126,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What exists now lives as long as we do: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
+        spare_collector()
         if self._on_ready is not None:
             self._on_ready()
 

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,11 +121,11 @@ class Postgres:
 class PostgresServer(Postgres):
     """A server of our own on 127.0.0.1, which may be stopped, killed, paused and started again."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str]) -> None:
         """``folder`` holds its data; nobody else uses it."""
         super().__init__("127.0.0.1", free_port(), USER, PASSWORD)
         self.socket_folder = folder
-        self._programs, self._folder = programs, folder
+        self._programs, self._folder, self._settings = programs, folder, settings
         self._process: subprocess.Popen[bytes] | None = None
         self._paused: list[int] = []
 
@@ -139,9 +139,15 @@ class PostgresServer(Postgres):
         """It was started and not ended; it may be paused."""
         return self._process is not None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that started all others of the server."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it lets clients in; it keeps its port and its databases."""
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         pid_file = self._folder / "data" / "postmaster.pid"
         pid_file.unlink(missing_ok=True)  # of a server that was killed
         with (self._folder / "log").open("ab") as log:
@@ -227,13 +233,13 @@ class Installation:
         assert making.returncode == 0, output.decode()
 
     @contextmanager
-    def server(self) -> Iterator[PostgresServer]:
+    def server(self, settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresServer]:
         """A running server; stopped in the end."""
         self._made += 1
         folder = self._folder / str(self._made)
         shutil.copytree(self._data, folder / "data")
         _give_away(folder)
-        server = PostgresServer(self._programs, folder)
+        server = PostgresServer(self._programs, folder, settings)
         try:
             server.start()
             yield server

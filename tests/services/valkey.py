@@ -101,6 +101,11 @@ class ValkeyServer(RedisServer):
     def running(self) -> bool:
         return self._process is not None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What it has written to its log."""
         return (self._folder / "valkey.log").read_text(errors="replace")

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from parley.chat.replies import internal, overloaded, store_unavailable
@@ -144,13 +145,12 @@ class Batcher(Generic[Item, Result]):
     async def _tell(
         self, batch: Batch[Item, Result], results: Sequence[Result | ChatError]
     ) -> None:
+        outcomes = zip(batch, results, strict=True)
         for start in range(0, len(batch), _SLICE):
             if start:
                 await asyncio.sleep(0)
             with self._around:
-                for (_, done), result in zip(
-                    batch[start : start + _SLICE], results[start : start + _SLICE], strict=True
-                ):
+                for (_, done), result in islice(outcomes, _SLICE):
                     try:
                         done(result)
                     except Exception:

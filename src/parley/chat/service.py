@@ -148,6 +148,8 @@ class ChatService:
         began = time.perf_counter()
         committed = await self._store.commit(chats, receipts)
         self._on_commit(len(requests), time.perf_counter() - began)
+        if not receipts:
+            return committed.chats
         stored, marked = iter(committed.chats), iter(committed.receipts)
         return [
             next(stored) if isinstance(request, NewChat) else next(marked) for request in requests

@@ -26,6 +26,7 @@ from parley.socketio import packets
 from parley.socketio.deadlines import Deadline, Timed
 from parley.socketio.engine import Engine
 from parley.socketio.namespaces import (
+    CONNECTED,
     ConnectRefused,
     ConnectUnavailable,
     Namespace,
@@ -203,7 +204,7 @@ class Connection(Timed):
             PacketError: the client has not joined that namespace.
         """
         for socket in self.sockets:
-            if socket.namespace.name == namespace and socket.state is SocketState.CONNECTED:
+            if socket.namespace.name == namespace and socket.state is CONNECTED:
                 return socket
         if self._dismissed is not None and namespace in self._dismissed:
             return None  # it was sent before our DISCONNECT arrived

@@ -120,6 +120,10 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
+# For what every message passes: Python 3.11 takes as long to find an enum's member as for a call.
+_DRAINING, _CLOSED = State.DRAINING, State.CLOSED
+
+
 class Session(Timed):
     """One client's Engine.IO session, on whichever transport it is.
 
@@ -164,7 +168,7 @@ class Session(Timed):
 
     def send(self, packet: bytes) -> None:
         """Queue an encoded Engine.IO text packet; dropped once the session is closed."""
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self.transport.send_text(packet)
 
     def send_binary(self, content: bytes) -> None:
@@ -195,7 +199,7 @@ class Session(Timed):
     def receive_text(self, packet: bytes) -> None:
         """Take one text packet that came over the current transport."""
         kind = packet[0] if packet else None
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return
         if kind == _MESSAGE_BYTE:
             self.handler.on_text(packet[1:])
@@ -239,7 +243,7 @@ class Session(Timed):
         if self.paused and self._in_flight < self.engine.options.max_in_flight:
             # Not at once: the caller may be in the midst of answering several.
             asyncio.get_running_loop().call_soon(self._resume)
-        elif self.state is State.DRAINING:
+        elif self.state is _DRAINING:
             self._close_if_drained()
 
     def drain(self) -> None:

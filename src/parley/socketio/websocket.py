@@ -57,6 +57,11 @@ class Phase(enum.Enum):
     CLOSED = enum.auto()
 
 
+# For what every message passes: Python 3.11 takes as long to find an enum's member as for a call.
+_HANDSHAKE, _OPEN, _CLOSED = Phase.HANDSHAKE, Phase.OPEN, Phase.CLOSED
+_TEXT: Final = Opcode.TEXT
+
+
 class WebSocketTransport(asyncio.Protocol):
     """One WebSocket connection, from its handshake to its end."""
 
@@ -106,10 +111,10 @@ class WebSocketTransport(asyncio.Protocol):
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is Phase.HANDSHAKE:
+        if self._phase is _HANDSHAKE:
             self._shake_hands(data)
             return
-        if self._phase is Phase.CLOSED:
+        if self._phase is _CLOSED:
             return
         messages = self._parser.feed(data)
         with self.engine.batch:
@@ -159,13 +164,13 @@ class WebSocketTransport(asyncio.Protocol):
             self.pause()
 
     def send_text(self, packet: bytes) -> None:
-        self._queue(Opcode.TEXT, packet)
+        self._queue(_TEXT, packet)
 
     def send_binary(self, content: bytes) -> None:
         self._queue(Opcode.BINARY, content)
 
     def flush(self) -> None:
-        if self._write_paused or not self._out or self._phase is Phase.CLOSED:
+        if self._write_paused or not self._out or self._phase is _CLOSED:
             return
         out, self._out = self._out, []
         self._out_size = 0
@@ -212,14 +217,14 @@ class WebSocketTransport(asyncio.Protocol):
     def _take(self, messages: list[frames.Message] | deque[frames.Message]) -> None:
         """Hand messages to the session until it asks for a pause; keep the rest."""
         for taken, (opcode, payload) in enumerate(messages):
-            if self._phase is Phase.OPEN:
+            if self._phase is _OPEN:
                 session = self._session
-                data = opcode is Opcode.TEXT or opcode is Opcode.BINARY
+                data = opcode is _TEXT or opcode is Opcode.BINARY
                 if taken >= TURN or (data and session.paused):
                     self._keep(messages, taken)
                     return
                 if data:
-                    if opcode is Opcode.TEXT:
+                    if opcode is _TEXT:
                         session.receive_text(payload)
                     else:
                         session.receive_binary(payload)

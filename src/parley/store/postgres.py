@@ -17,7 +17,7 @@ from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store import postgres_statements as sql
 from parley.store.postgres_commit import Batch, Key, as_list, keys
-from parley.store.postgres_connect import PostgresOptions, translating
+from parley.store.postgres_connect import PostgresOptions, Translating
 from parley.store.postgres_lane import Lane
 from parley.store.postgres_schema import prepare
 
@@ -55,7 +55,7 @@ class PostgresStore:
     """
 
     def __init__(self, options: PostgresOptions) -> None:
-        self._options = options
+        self._translating = Translating(options)
         self._writer = Lane(options, 1)
         self._reader = Lane(options, options.pool_size)
         self._committing = asyncio.Lock()
@@ -82,7 +82,7 @@ class PostgresStore:
         async with self._committing:
             if self._closing is not None:
                 raise StoreUnavailable(CLOSED)
-            with translating(self._options):
+            with self._translating:
                 return await self._commit(chats, receipts)
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
@@ -136,7 +136,7 @@ class PostgresStore:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        with translating(self._options):
+        with self._translating:
             return await asyncio.shield(task)
 
     def _done(self, task: asyncio.Task[Any]) -> None:

@@ -73,17 +73,31 @@ class Batch:
         """What :attr:`statement` takes."""
         arguments: list[str | list[str]] = []
         if self._fresh:
-            owners = sorted(self._moves)
+            owners, moves = zip(*sorted(self._moves.items()), strict=True)
+            receivers, ids, senders, messages, times, marks = zip(
+                *[
+                    (
+                        chat.receiver,
+                        chat.id,
+                        chat.sender,
+                        chat.message,
+                        str(chat.createdAt),
+                        "t" if (chat.receiver, chat.id) in self._marked else "f",
+                    )
+                    for chat in self._fresh
+                ],
+                strict=True,
+            )
             arguments = [
                 as_list(owners),
-                as_list(map(str, map(self._moves.__getitem__, owners))),
-                as_list(chat.receiver for chat in self._fresh),
-                as_list(chat.id for chat in self._fresh),
-                as_list(chat.sender for chat in self._fresh),
+                as_list(map(str, moves)),
+                as_list(receivers),
+                as_list(ids),
+                as_list(senders),
                 as_list(map(str, self._backs)),
-                [chat.message for chat in self._fresh],
-                as_list(str(chat.createdAt) for chat in self._fresh),
-                as_list("ft"[(c.receiver, c.id) in self._marked] for c in self._fresh),
+                list(messages),
+                as_list(times),
+                as_list(marks),
             ]
         if self._marks:
             arguments += keys(self._marks)

@@ -6,8 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -115,16 +114,29 @@ def _tls_context(options: PostgresOptions) -> ssl.SSLContext:
     return context
 
 
-@contextmanager
-def translating(options: PostgresOptions) -> Iterator[None]:
-    """Turn errors that may go away by themselves into StoreUnavailable; ours stay as they are."""
-    try:
-        yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-        reason = away(error, options)
-        if reason is None:
-            raise
-        raise StoreUnavailable(f"PostgreSQL at {options.address}: {reason}") from error
+class Translating:
+    """Turns errors that may go away by themselves into StoreUnavailable; ours stay as they are."""
+
+    __slots__ = ("_options",)
+
+    def __init__(self, options: PostgresOptions) -> None:
+        self._options = options
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InternalClientError):
+            reason = away(error, self._options)
+            if reason is not None:
+                raise StoreUnavailable(
+                    f"PostgreSQL at {self._options.address}: {reason}"
+                ) from error
 
 
 def away(error: BaseException, options: PostgresOptions) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,6 +29,8 @@ class Lane:
         self._places = asyncio.Semaphore(size)
         self._idle: list[tuple[float, Any]] = []
         """Since when, and what; the one used last at the end."""
+        self._expired: set[Any] = set()
+        """Those on which a statement took too long, until it is told."""
 
     async def fetch(self, statement: str, *arguments: object) -> list[Any]:
         """Run a statement and return its rows.
@@ -37,19 +38,29 @@ class Lane:
         Raises what asyncpg raises, and OSError: TimeoutError after ``options.timeout`` seconds,
         waiting for a connection included.  Whether the statement was carried out is unknown then.
         """
-        async with asyncio.timeout(self._options.timeout), self._places:
-            connection = self._take() or await connect(self._options)
-            try:
-                rows: list[Any] = await connection.fetch(statement, *arguments)
-            except BaseException as error:
-                lost = connection.is_closed()
-                connection.terminate()
-                self._drop_idle()  # made at the same time, of the same server
-                if lost and isinstance(error, _DRIVER_ERRORS):
-                    raise ConnectionError("the connection was lost") from error
-                raise
-            self._idle.append((time.monotonic(), connection))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._options.timeout
+        connection = await self._take(deadline)
+        # Costs a tenth of asyncio.timeout, which counts where each message is a transaction.
+        timer = loop.call_at(deadline, self._expire, connection)
+        try:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+        except BaseException as error:
+            lost = connection.is_closed()
+            connection.terminate()
+            self._drop_idle()  # made at the same time, of the same server
+            if connection in self._expired:
+                raise TimeoutError from error
+            if lost and isinstance(error, _DRIVER_ERRORS):
+                raise ConnectionError("the connection was lost") from error
+            raise
+        else:
+            self._idle.append((loop.time(), connection))
             return rows
+        finally:
+            timer.cancel()
+            self._expired.discard(connection)
+            self._places.release()
 
     async def close(self) -> None:
         """Close the connections; none may be in use."""
@@ -58,13 +69,34 @@ class Lane:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InternalClientError):
                 await connection.close(timeout=1)
 
-    def _take(self) -> Any | None:
+    async def _take(self, deadline: float) -> Any:
+        """A connection, and with it a place, which is to be released."""
+        if not self._places.locked():
+            await self._places.acquire()
+            connection = self._unused()
+            if connection is not None:
+                return connection
+            self._places.release()
+        async with asyncio.timeout_at(deadline):
+            await self._places.acquire()
+            try:
+                return self._unused() or await connect(self._options)
+            except BaseException:
+                self._places.release()
+                raise
+
+    def _unused(self) -> Any | None:
+        now = asyncio.get_running_loop().time()
         while self._idle:
             since, connection = self._idle.pop()
-            if not connection.is_closed() and time.monotonic() - since < IDLE:
+            if not connection.is_closed() and now - since < IDLE:
                 return connection
             connection.terminate()
         return None
+
+    def _expire(self, connection: Any) -> None:
+        self._expired.add(connection)
+        connection.terminate()
 
     def _drop_idle(self) -> None:
         while self._idle:

@@ -9,7 +9,7 @@ import asyncpg
 
 from parley.errors import StoreBroken
 from parley.store.migrations import ADD_VERSION, CREATE_VERSIONS, LAST_VERSION, pending
-from parley.store.postgres_connect import PostgresOptions, broken, connect, translating
+from parley.store.postgres_connect import PostgresOptions, Translating, broken, connect
 
 OLDEST: Final = 13
 """The first that vacuums tables which only grow."""
@@ -46,7 +46,7 @@ async def prepare(options: PostgresOptions) -> tuple[int, int]:
         StoreUnavailable: the server can't be reached now, or can't be written to now.
         StoreBroken: somebody has to do something first; the message says what.
     """
-    with translating(options):
+    with Translating(options):
         try:
             connection = await connect(options)
             try:
