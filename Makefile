@@ -9,6 +9,7 @@ LOCK_VENV := .venv-lock
 # Stamps: their dates tell make whether the set-up is newer than what it is made from.
 DEPENDENCIES := $(VENV)/.dependencies-installed
 INSTALLED := $(VENV)/.parley-installed
+BENCH_INSTALLED := $(VENV)/.bench-installed
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Running as root is fine here: nothing outside .venv is touched.
@@ -16,7 +17,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev test test-unit test-e2e test-cov lint format lock clean
+.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick lint format lock clean
 
 help: ## Show this list
 	@echo "Parley: a chat server that speaks Socket.IO."
@@ -26,7 +27,7 @@ help: ## Show this list
 	@echo
 	@echo "All targets (each sets up .venv when needed; all it takes is Python 3.11 or newer):"
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
-		| while IFS='|' read -r name text; do printf '  %-10s %s\n' "$$name" "$$text"; done
+		| while IFS='|' read -r name text; do printf '  %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "Another Python: make PYTHON=python3.12 install"
 	@echo "Options for dev and the tests: make dev ARGS='--port 4000', make test ARGS='-k inbox'"
@@ -48,6 +49,12 @@ test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
+bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (25 minutes), into docs/performance.md
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes
+	$(BIN)/python -m bench --quick $(ARGS)
+
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -61,11 +68,14 @@ lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest vers
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra bench --constraint requirements-dev.lock \
+		--output-file requirements-bench.lock pyproject.toml
 
 clean: ## Remove what the other targets made, but never your data
 	rm -rf $(VENV) $(LOCK_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
-		.hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+		.hypothesis .mypy_cache .pytest_cache .ruff_cache \
+		bench/peers/*/node_modules bench/peers/*/dist
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how the set-up is made ---------------------------------------------------------------------
 
@@ -82,6 +92,11 @@ $(DEPENDENCIES): requirements-dev.lock
 # No isolation: hatchling is in the lock, so that nothing unpinned is fetched.
 $(INSTALLED): $(DEPENDENCIES) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Over the rest: its lock agrees with theirs.
+$(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
+	@$(PIP) install --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # pip-tools has an environment of its own: it wants its own versions of pip and setuptools.

@@ -1,0 +1,1 @@
+"""Measures Parley side by side with its peers: ``python -m bench``."""

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what is missing, creates the database and its table, and becomes the server.
+# COMMIT=each (an INSERT per message) or COMMIT=group (whatever waits in one statement).
+set -euo pipefail
+cd "$(dirname "$0")"
+
+export NODE_ENV=production
+export PORT="${PORT:-3000}" COMMIT="${COMMIT:-each}"
+export JWT_SECRET_KEY="${JWT_SECRET_KEY:-mysecretkey}"
+export REDIS_HOST="${REDIS_HOST:-127.0.0.1}" REDIS_PORT="${REDIS_PORT:-6379}"
+export DATABASE_TYPE="${DATABASE_TYPE:-postgres}"
+export DATABASE_HOST="${DATABASE_HOST:-127.0.0.1}" DATABASE_PORT="${DATABASE_PORT:-5432}"
+export DATABASE_USER="${DATABASE_USER:-postgres}" DATABASE_PASSWORD="${DATABASE_PASSWORD:-postgres}"
+export DATABASE_DB="${DATABASE_DB:-bench_node_socketio}"
+
+# npm writes this file last: it is older than the lock, or missing, unless all is installed.
+if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+  npm ci --no-audit --no-fund
+fi
+
+node src/schema.js
+
+exec node src/server.js

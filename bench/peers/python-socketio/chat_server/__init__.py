@@ -1,0 +1,1 @@
+"""The chat server of the benchmark on python-socketio and asyncpg."""

@@ -1,0 +1,1 @@
+"""The benchmark measures what it says: its load generator, and its report."""

@@ -1,0 +1,225 @@
+"""Results become tables, plots and a page that tell the truth, misses included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.load.report import AnyReport, ChatReport, IdleReport, Latency, Usage
+from bench.page import fill
+from bench.plan import MEASURES, plan
+from bench.results import Machine, Omission, Results, Run, load
+from bench.tables import NOT_MEASURED, blocks
+from bench.targets import Target, targets
+
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+SERVERS = {"parley": "Parley", "nestjs": "NestJS"}
+MACHINE = Machine(
+    cpu="A processor",
+    cores=2,
+    memory_bytes=8 * 2**30,
+    system="Linux 6",
+    file_system="ext4",
+    versions={"Python": "3.11.7", "PostgreSQL": "18.6"},
+)
+
+
+def chat(
+    *,
+    per_second: float = 300.0,
+    cpu: float = 40.0,
+    p99: float = 5.0,
+    sent: int = 1200,
+    lost: int = 0,
+) -> ChatReport:
+    """Four seconds of messages."""
+    return ChatReport(
+        connections=100,
+        errors=0,
+        problems={},
+        usage={"server": Usage(cpu, 10.0, 50.0), "postgres": Usage(20.5, 4.0, 25.0)},
+        memory_bytes={"server": 50_000_000},
+        seconds=4.0,
+        sent=sent,
+        sent_in_all=sent + 300,
+        delivered=round(4 * per_second),
+        delivered_per_s=per_second,
+        acknowledged=0,
+        latency=Latency(1.5, p99, 9.0),
+        lost=lost,
+        late=0,
+        duplicated=0,
+        reordered=0,
+        unacknowledged=0,
+    )
+
+
+def idle(memory: int) -> IdleReport:
+    return IdleReport(
+        connections=10_000,
+        errors=0,
+        problems={},
+        usage={"server": Usage(500.0, 100.0, 90.0)},
+        memory_bytes={"server": 80_000_000},
+        seconds=9.0,
+        connects_per_s=1100.0,
+        memory_before_bytes={"server": 40_000_000},
+        memory_per_connection_bytes={"server": memory},
+        idle_cpu_percent={"server": 0.4},
+    )
+
+
+def results(
+    *measured: tuple[str, str, Sequence[AnyReport]], omissions: Sequence[Omission] = ()
+) -> Results:
+    """Of each measure and server, one report for each round."""
+    return Results(
+        date="2026-01-02T03:04:05+00:00",
+        commit="0123456789ab",
+        command="python -m bench",
+        machine=MACHINE,
+        servers=SERVERS,
+        runs=[
+            Run(measure, server, number, report)
+            for measure, server, reports in measured
+            for number, report in enumerate(reports, 1)
+        ],
+        omissions=list(omissions),
+    )
+
+
+def target(found: Results, what: str) -> Target:
+    (one,) = [each for each in targets(found) if each.what == what]
+    return one
+
+
+def test_what_is_saved_can_be_loaded(tmp_path: Path) -> None:
+    saved = results(
+        ("saturation", "parley", [chat(), chat(lost=2)]),
+        ("idle-10000", "parley", [idle(3500)]),
+        omissions=[Omission("saturation", "nestjs", "npm is not here")],
+    )
+    saved.save(tmp_path / "results.json")
+    assert load(tmp_path / "results.json") == saved
+
+
+def test_a_table_holds_medians_and_their_spread() -> None:
+    rounds = [
+        chat(per_second=20_000, cpu=31.0, p99=7.0),
+        chat(per_second=24_000, cpu=30.0, p99=9.0),
+        chat(per_second=21_000, cpu=35.0, p99=8.0),
+    ]
+    table = blocks(results(("saturation", "parley", rounds)))["saturation"]
+    assert table.splitlines()[2] == (
+        "| Parley | 21,000 (20,000–24,000) | 31.0 (30.0–35.0) | 20.5 | – | 1.50 | 8.00 |"
+    )
+
+
+def test_servers_stand_in_the_order_of_the_catalogue() -> None:
+    found = results(("receipts", "nestjs", [chat()]), ("receipts", "parley", [chat()]))
+    rows = blocks(found)["receipts"].splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| Parley", "| NestJS"]
+
+
+def test_a_server_that_cannot_keep_up_has_no_latency() -> None:
+    behind = chat(per_second=150, p99=2500.0, sent=1200)
+    found = results(("rate-300", "parley", [chat()]), ("rate-300", "nestjs", [chat(), behind]))
+    ours, theirs = blocks(found)["rates"].splitlines()[2:]
+    assert ours.endswith("| 1.50 | 5.00 | 9.00 |")
+    assert theirs.endswith("| can't keep up: 225/s | – | – |")
+
+
+@pytest.mark.parametrize(
+    ("throughput", "met"), [(6000.0, True), (5999.0, False)], ids=["just reached", "just missed"]
+)
+def test_a_miss_is_not_hidden(throughput: float, met: bool) -> None:
+    found = results(
+        ("saturation", "parley", [chat(per_second=throughput)]),
+        ("saturation", "nestjs", [chat(per_second=300)]),
+    )
+    assert target(found, "messages/s, against NestJS").met is met
+    assert ("**not met**" in blocks(found)["targets"].splitlines()[2]) is not met
+
+
+def test_a_limit_is_missed_by_what_reaches_it() -> None:
+    what = "memory per idle connection, of 10,000"
+    assert target(results(("idle-10000", "parley", [idle(3999)])), what).met is True
+    assert target(results(("idle-10000", "parley", [idle(4000)])), what).met is False
+
+
+def test_a_ratio_without_a_peer_is_not_measured() -> None:
+    found = results(("saturation", "parley", [chat(per_second=24_000)]))
+    one = target(found, "messages/s, against NestJS")
+    assert (one.measured, one.met) == (None, None)
+    assert blocks(found)["targets"].splitlines()[2].endswith("| – | not measured |")
+
+
+def test_flaws_are_told() -> None:
+    found = results(("receipts", "nestjs", [chat(), chat(lost=1200)]))
+    assert "| with receipts | NestJS | 1,200 lost |" in blocks(found)["flaws"]
+    assert blocks(results(("receipts", "nestjs", [chat()])))["flaws"].startswith("None")
+
+
+def test_what_is_left_out_is_named_once_with_its_reason() -> None:
+    omissions = [
+        Omission("saturation", "nestjs", "npm is not here"),
+        Omission("receipts", "nestjs", "npm is not here"),
+    ]
+    table = blocks(results(omissions=omissions))["left-out"]
+    assert table.splitlines()[2:] == ["| NestJS | saturation, receipts | npm is not here |"]
+
+
+def test_nothing_measured_is_no_empty_table() -> None:
+    assert blocks(results())["growth"] == NOT_MEASURED
+
+
+def test_the_page_has_a_place_for_every_block_and_keeps_its_prose() -> None:
+    page = PAGE.read_text()
+    once = fill(page, blocks(results(("growth", "parley", [chat(per_second=777)]))))
+    again = fill(once, blocks(results(("growth", "parley", [chat(per_second=888)]))))
+    assert "| 777 |" in once
+    assert "| 777 |" not in again
+    assert again == once.replace("| 777 |", "| 888 |")
+    nothing = dict.fromkeys(blocks(results()), "")
+    assert fill(again, nothing) == fill(page, nothing)
+
+
+def test_a_page_without_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="two"):
+        fill("<!-- bench:one -->\n<!-- /bench:one -->", {"one": "", "two": ""})
+
+
+def test_every_plan_names_only_what_is_wanted() -> None:
+    turns = list(plan([MEASURES["saturation"], MEASURES["workers"]], ["nestjs"], ["mine"], 3))
+    assert [(turn.measure.name, turn.servers, turn.rounds) for turn in turns] == [
+        ("saturation", ("nestjs",), 3)
+    ]
+
+
+def test_who_takes_the_name_of_a_peer_takes_its_turns() -> None:
+    (turn,) = plan([MEASURES["saturation"]], [], ["nestjs"], 3)
+    assert turn.servers.count("nestjs") == 1
+
+
+def test_what_takes_long_is_repeated_less() -> None:
+    (turn,) = plan([MEASURES["idle-10000"]], [], ["mine"], 3)
+    assert turn.rounds == 1
+    assert turn.servers[-1] == "mine"
+
+
+def test_plots_are_the_same_for_the_same_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="make bench installs it")
+    from bench.plots import draw  # noqa: PLC0415 - it can't be imported without
+
+    found = results(
+        ("saturation", "parley", [chat(per_second=24_000)]),
+        ("saturation", "nestjs", [chat(per_second=1200, cpu=800.0)]),
+        ("idle-10000", "parley", [idle(3500)]),
+    )
+    (tmp_path / "again").mkdir()
+    files = draw(found, tmp_path)
+    assert [file.name for file in files] == ["throughput.svg", "cpu.svg", "memory.svg"]
+    for first, second in zip(files, draw(found, tmp_path / "again"), strict=True):
+        assert first.read_bytes() == second.read_bytes()
