@@ -17,7 +17,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick lint format lock clean
+.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick budgets lint format lock clean
 
 help: ## Show this list
 	@echo "Parley: a chat server that speaks Socket.IO."
@@ -54,6 +54,9 @@ bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (25 minutes), into 
 
 bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes
 	$(BIN)/python -m bench --quick $(ARGS)
+
+budgets: $(INSTALLED) ## Show what the hot paths cost, beside their budgets
+	$(BIN)/python -m tests.performance $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check

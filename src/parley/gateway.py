@@ -33,6 +33,7 @@ from parley.socketio.server import Server
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+D = TypeVar("D")
 Rule: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
 MakeList: TypeAlias = Callable[[UserId, Query], Awaitable[bytes]]
 
@@ -240,26 +241,26 @@ class Gateway:
 
     def _send_message(self, socket: Socket, event: Event) -> None:
         draft = _data(event, _draft, "{receiver, message}")
-        request = partial(self._service.send, _user(socket), draft)
-        self._ask(socket, event, request, _encode)
+        self._ask(socket, event, self._service.send, draft, _encode)
 
     def _receive_message(self, socket: Socket, event: Event) -> None:
         mark = _data(event, _received_mark, "{chatId}")
-        request = partial(self._service.receive, _user(socket), mark)
-        self._ask(socket, event, request, _encode_receipt)
+        self._ask(socket, event, self._service.receive, mark, _encode_receipt)
 
     def _ask(
         self,
         socket: Socket,
         event: Event,
-        request: Callable[[Callable[[T | ChatError], None]], int],
+        request: Callable[[UserId, D, Callable[[T | ChatError], None]], int],
+        data: D,
         to_json: Callable[[T], bytes],
     ) -> None:
         """Have the service do something, and acknowledge its outcome as ``to_json`` puts it."""
         socket.session.hold()
         try:
+            device: Device = socket.data
             done = partial(self._answer, socket, event, to_json)
-            socket.data.submitted = request(done)
+            device.submitted = request(device.inbox.owner, data, done)
         except BaseException:
             socket.session.release()
             raise

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from parley.chat.ids import uuid7
+from parley.chat.ids import Uuid7
 from parley.chat.ports import NewChat
 from parley.model import ChatId, UserId
 from parley.store.sqlite import SqliteStore
@@ -21,9 +21,9 @@ COUNT = 10_000
 
 async def fill(server: ChatServer, receiver: str, messages: list[str]) -> str:
     """Store messages from somebody to ``receiver``, beside the server; returns the sender."""
-    sender, now = new_user(), time.time_ns() // 1_000_000
+    sender, now, new_id = new_user(), time.time_ns() // 1_000_000, Uuid7()
     chats = [
-        NewChat(ChatId(uuid7(now)), UserId(sender), UserId(receiver), message, now)
+        NewChat(ChatId(new_id(now)), UserId(sender), UserId(receiver), message, now)
         for message in messages
     ]
     store = await SqliteStore.open(server.database)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from typing import Final
 
 _UUID: Final = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 )
-_POOL_BYTES: Final = 4000
-"""Random bytes fetched from the system at a time."""
-_UUID_DIGITS: Final = 20
-_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def parse_uuid(text: str) -> str | None:
@@ -21,23 +16,32 @@ def parse_uuid(text: str) -> str | None:
     return text.lower() if _UUID.fullmatch(text) else None
 
 
-def uuid7(milliseconds: int) -> str:
-    """A new version 7 UUID: the time in front, 74 random bits behind.
+class Uuid7:
+    """Makes version 7 UUIDs (RFC 9562, section 5.7): the time in front, random bits behind.
 
-    Ids made in different milliseconds sort by time, so that a database's index
-    on them grows at its end.  For one thread of one process that was not forked.
+    Those that one maker makes in the same millisecond go up by one from a
+    random place (section 6.2, method 2), those of later ones are greater: a
+    database's index on them grows at its end.  They can be guessed, and nothing
+    may depend on that they can't.  For one thread of one process.
     """
-    time = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
-    digits = next(_random_digits)
-    variant = _VARIANT[digits[3]]
-    return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{variant}{digits[4:7]}-{digits[7:19]}"
 
+    __slots__ = ("_last", "_milliseconds", "_prefix")
 
-def _digits() -> Iterator[str]:
-    while True:
-        pool = os.urandom(_POOL_BYTES).hex()
-        for start in range(0, len(pool), _UUID_DIGITS):
-            yield pool[start : start + _UUID_DIGITS]
+    def __init__(self) -> None:
+        self._milliseconds = -1
+        self._prefix = ""
+        """All but the last 48 bits."""
+        self._last = 0
+        """The last 48 bits of the last one."""
 
-
-_random_digits: Final = _digits()
+    def __call__(self, milliseconds: int) -> str:
+        """A new one; ``milliseconds`` since the Unix epoch."""
+        if milliseconds != self._milliseconds:
+            self._milliseconds = milliseconds
+            time = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
+            digits = os.urandom(9).hex()
+            self._prefix = f"{time[:8]}-{time[8:]}-7{digits[:3]}-8{digits[3:6]}-"
+            # Half of the range is left for those that follow.
+            self._last = int(digits[6:], 16) >> 1
+        self._last += 1
+        return f"{self._prefix}{self._last:012x}"

@@ -48,8 +48,11 @@ class Inbox:
 
     def offer(self, seq: int, packet: bytes) -> list[bytes]:
         """Take the push ``seq``; returns what is to be pushed now, in order."""
-        self.hear(seq)
         position = self.position
+        if position is not None and seq == position + 1 and self._held is None:
+            self.position = seq  # as nearly always
+            return [packet]
+        self.hear(seq)
         if position is not None and seq <= position:
             return []
         if position is None or seq != position + 1:
@@ -59,8 +62,6 @@ class Inbox:
                 self._held[seq] = packet
             return []
         self.position = seq
-        if self._held is None:
-            return [packet]
         return [packet, *self._next_held()]
 
     def hear(self, seq: int) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final, TypeAlias
 
 import msgspec
 
 from parley.chat.batching import Batcher
 from parley.chat.delivery import Delivery
-from parley.chat.ids import parse_uuid, uuid7
+from parley.chat.ids import Uuid7, parse_uuid
 from parley.chat.ports import Clock, IdTaken, NewChat, Receipt, Store, Stored
 from parley.chat.replies import bad_request, not_found
 from parley.errors import ChatError, ErrorCode
@@ -85,6 +86,7 @@ class ChatService:
         self._store = store
         self._delivery = delivery
         self._clock = clock
+        self._new_id = Uuid7()
         self._message_max_length = limits.message_max_length
         self._batcher: Batcher[Request, Outcome] = Batcher(
             self._commit, max_batch=MAX_BATCH, max_waiting=limits.queue_max, around=hooks.batch
@@ -115,7 +117,7 @@ class ChatService:
             now,
             draft.id is not None,
         )
-        return self._batcher.submit(new, lambda outcome: done(self._sent(outcome)))
+        return self._batcher.submit(new, partial(self._sent, done))
 
     def receive(
         self, user: UserId, mark: ReceivedMark, done: Callable[[ChatId | ChatError], None]
@@ -128,9 +130,8 @@ class ChatService:
             ChatError: BAD_REQUEST, and ``done`` is not called.
         """
         chat_id = ChatId(_uuid(mark.chatId, "chatId", "the UUID of a chat"))
-        return self._batcher.submit(
-            Receipt(user, chat_id), lambda outcome: done(self._received(chat_id, outcome))
-        )
+        receipt = Receipt(user, chat_id)
+        return self._batcher.submit(receipt, partial(self._received, done, chat_id))
 
     async def settled(self, mark: int) -> None:
         """Wait until what returned ``mark``, and all before it, has been stored or has failed."""
@@ -155,29 +156,35 @@ class ChatService:
             next(stored) if isinstance(request, NewChat) else next(marked) for request in requests
         ]
 
-    def _sent(self, outcome: Outcome | ChatError) -> Chat | ChatError:
+    def _sent(self, done: Callable[[Chat | ChatError], None], outcome: Outcome | ChatError) -> None:
         if isinstance(outcome, Stored):
             if outcome.seq is not None:
                 self.stats.chats_stored += 1
                 self._delivery.publish(outcome.chat, outcome.seq)
-            return outcome.chat
-        if isinstance(outcome, ChatError):
-            return outcome
-        return ChatError(
-            ErrorCode.ID_TAKEN, "id is taken by another chat: choose a new UUID for every chat"
-        )
+            done(outcome.chat)
+        elif isinstance(outcome, ChatError):
+            done(outcome)
+        else:
+            problem = "id is taken by another chat: choose a new UUID for every chat"
+            done(ChatError(ErrorCode.ID_TAKEN, problem))
 
-    def _received(self, chat_id: ChatId, outcome: Outcome | ChatError) -> ChatId | ChatError:
+    def _received(
+        self,
+        done: Callable[[ChatId | ChatError], None],
+        chat_id: ChatId,
+        outcome: Outcome | ChatError,
+    ) -> None:
         if isinstance(outcome, ChatError):
-            return outcome
-        if not outcome:
-            return not_found()
-        self.stats.marked_received += 1
-        return chat_id
+            done(outcome)
+        elif outcome:
+            self.stats.marked_received += 1
+            done(chat_id)
+        else:
+            done(not_found())
 
     def _chat_id(self, chosen: str | None, now: int) -> ChatId:
         if chosen is None:
-            return ChatId(uuid7(now))
+            return ChatId(self._new_id(now))
         return ChatId(_uuid(chosen, "id", "a UUID that you chose for the chat"))
 
     def _text(self, message: str) -> str:

@@ -202,17 +202,24 @@ class WebSocketTransport(asyncio.Protocol):
     # -- within
 
     def _queue(self, opcode: Opcode, payload: bytes) -> None:
-        if self._out_size >= self.engine.options.max_outbox:
-            self._out_size = 0  # so that ending it may say so
-            self._out.clear()
-            self._session.close(CloseReason.SLOW)
+        if self._write_paused and not self._may_wait(payload):
             return
-        if not self._out:
+        out = self._out
+        if not out:
             self.engine.batch.add(self)
-        self._out.append(frames.frame_header(opcode, len(payload)))
-        self._out.append(payload)
-        if self._write_paused:
-            self._out_size += self.engine.options.outbox_weight(payload)
+        out.append(frames.frame_header(opcode, len(payload)))
+        out.append(payload)
+
+    def _may_wait(self, payload: bytes) -> bool:
+        """False if too much waits already for a client that doesn't read: that ends it."""
+        options = self.engine.options
+        if self._out_size < options.max_outbox:
+            self._out_size += options.outbox_weight(payload)
+            return True
+        self._out_size = 0  # so that ending it may say so
+        self._out.clear()
+        self._session.close(CloseReason.SLOW)
+        return False
 
     def _take(self, messages: list[frames.Message] | deque[frames.Message]) -> None:
         """Hand messages to the session until it asks for a pause; keep the rest."""

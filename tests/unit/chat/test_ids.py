@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.chat.ids import parse_uuid, uuid7
+from parley.chat.ids import Uuid7, parse_uuid
 
+uuid7 = Uuid7()
 A_UUID = "0f9c1b2a-3d4e-4f5a-8b6c-7d8e9f0a1b2c"
 
 
@@ -65,8 +66,13 @@ def test_later_ones_sort_behind(milliseconds: int, passed: int) -> None:
     assert uuid7(milliseconds) < uuid7(later)
 
 
-def test_those_of_one_millisecond_differ() -> None:
-    assert len({uuid7(1_760_000_000_000) for _ in range(10_000)}) == 10_000
+def test_those_of_one_millisecond_differ_and_go_up() -> None:
+    made = [uuid7(1_760_000_000_000) for _ in range(10_000)]
+    assert made == sorted(set(made))
+
+
+def test_those_of_several_makers_differ() -> None:
+    assert len({Uuid7()(1_760_000_000_000) for _ in range(10_000)}) == 10_000
 
 
 @pytest.mark.parametrize("milliseconds", [-1, -(10**15), 2**48, 10**30])

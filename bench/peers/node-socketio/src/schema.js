@@ -14,9 +14,15 @@ CREATE TABLE IF NOT EXISTS chat (
   receiver uuid NOT NULL,
   message text NOT NULL,
   created_at bigint NOT NULL,
-  received boolean NOT NULL DEFAULT false
+  received boolean NOT NULL DEFAULT false,
+  seq bigint -- its place in the receiver's inbox; only COMMIT=group knows that
 );
 CREATE INDEX IF NOT EXISTS chat_receiver ON chat (receiver, created_at);
+CREATE TABLE IF NOT EXISTS inbox (
+  owner uuid, seq bigint, kind smallint NOT NULL, chat_id uuid NOT NULL, PRIMARY KEY (owner, seq)
+);
+CREATE TABLE IF NOT EXISTS heads (owner uuid PRIMARY KEY, seq bigint NOT NULL)
+  WITH (fillfactor = 50);
 COMMIT`;
 
 /** Connect to a database, do something there, and disconnect. */
