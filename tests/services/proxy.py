@@ -123,7 +123,9 @@ class Proxy:
         server.close()
         self._abort_all()
         self._flowing.set()
-        await asyncio.gather(*connections, return_exceptions=True)
+        while connections:  # those too whose TLS handshake was still under way
+            await asyncio.gather(*connections, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -139,9 +141,13 @@ class Proxy:
             self._writers.difference_update(ends)
             for end in ends:
                 end.close()
-                with suppress(OSError, TimeoutError):
-                    await asyncio.wait_for(end.wait_closed(), _LAST_WORDS)
-                end.transport.abort()
+            try:
+                for end in ends:
+                    with suppress(OSError, TimeoutError):
+                        await asyncio.wait_for(end.wait_closed(), _LAST_WORDS)
+            finally:
+                for end in ends:
+                    end.transport.abort()
 
     async def _forward(
         self,
