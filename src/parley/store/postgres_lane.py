@@ -49,7 +49,7 @@ class Lane:
             lost = connection.is_closed()
             connection.terminate()
             self._drop_idle()  # made at the same time, of the same server
-            if connection in self._expired:
+            if connection in self._expired and isinstance(error, Exception):
                 raise TimeoutError from error
             if lost and isinstance(error, _DRIVER_ERRORS):
                 raise ConnectionError("the connection was lost") from error
