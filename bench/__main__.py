@@ -31,7 +31,7 @@ UNPUBLISHED: Final = ROOT / "build" / "bench"
 _INTERRUPTED: Final = 130
 _DESCRIPTION: Final = """\
 Measures Parley side by side with its peers on this machine. Every measure is taken of one server
-after the other, several rounds long, and medians are told. A whole run takes less than 25 minutes
+after the other, several rounds long, and medians are told. A whole run takes about half an hour
 on two cores; it is written to docs/performance.md and docs/performance/. What is chosen by
 --only, --servers or --quick is written to build/bench/ instead. Needs 10 GB of disk, and Node.js
 for those peers that are written for it; what can't be measured here is left out by name."""
