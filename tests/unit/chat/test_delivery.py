@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,18 +14,11 @@ from . import (
     FaultyStore,
     Node,
     Screen,
-    faulty_store,
     new_chat,
     stored,
     until,
     user,
 )
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

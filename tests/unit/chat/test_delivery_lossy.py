@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +14,10 @@ from parley.chat.inbox import Inbox
 from parley.errors import ChatError
 from parley.model import UserId
 
-from . import FaultyStore, faulty_store, new_chat, stored, until, user
+from . import FaultyStore, new_chat, stored, until, user
 
 USERS = [user(number) for number in range(1, 4)]
 SEEDS = range(4)
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
 
 
 class Network:

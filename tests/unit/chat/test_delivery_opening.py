@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
 from parley.errors import ChatError, ErrorCode
 from parley.model import UserId
 
-from . import ALICE, BOB, PATIENCE, FaultyStore, Node, Screen, faulty_store, settle, until, user
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
+from . import ALICE, BOB, PATIENCE, FaultyStore, Node, Screen, settle, until, user
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -21,7 +20,6 @@ from . import (
     CAROL,
     PATIENCE,
     FaultyStore,
-    faulty_store,
     new_chat,
     settle,
     stored,
@@ -31,12 +29,6 @@ from . import (
 
 UNKNOWN = "0f9c1b2a-3d4e-4f5a-8b6c-7d8e9f0a1b2c"
 KEYS = ["id", "sender", "receiver", "message", "createdAt", "received"]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
 
 
 class Reader:

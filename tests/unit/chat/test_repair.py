@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -19,7 +18,6 @@ from . import (
     FaultyStore,
     Node,
     Screen,
-    faulty_store,
     new_chat,
     stored,
     until,
@@ -30,12 +28,6 @@ NEVER = 3600.0
 SOON = 0.01
 
 MakeNode: TypeAlias = Callable[[Intervals], Node]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

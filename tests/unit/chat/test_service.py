@@ -7,7 +7,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from parley.chat.service import ChatService, Draft, Hooks, Limits, ReceivedMark
 from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
 
-from . import ALICE, BOB, CAROL, NOW, PATIENCE, FakeClock, FaultyStore, Screen, faulty_store, until
+from . import ALICE, BOB, CAROL, NOW, PATIENCE, FakeClock, FaultyStore, Screen, until
 
 UNKNOWN = "0f9c1b2a-3d4e-4f5a-8b6c-7d8e9f0a1b2c"
 
@@ -70,12 +69,6 @@ class Desk:
 
     async def unreceived(self, owner: UserId) -> list[Chat]:
         return [entry.chat for entry in await self.store.real.unreceived(owner, Page(1000))]
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[FaultyStore]:
-    async with faulty_store(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture
