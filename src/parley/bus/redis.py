@@ -52,7 +52,7 @@ class RedisBus:
         self._by_name = self._channels.by_name
         self._format = PayloadFormat()
         self._own = self._format.own
-        self._company = Company(self._channels, self._routes.find, self._own)
+        self._company = Company(self._channels, self._own)
         self._receive: Callable[[UserId, int, bytes], None] = _nobody_receives
         self._restored: Callable[[], None] = _nobody_cares
         self._connected = False
@@ -78,13 +78,14 @@ class RedisBus:
             BusBroken: it refuses us.
         """
         bus = cls(options)
+        # A loss counts from here on, even before this is through: so it is told, and repaired.
+        bus._connected = True
         try:
             await bus._routes.refresh()
             await bus._company.meet()
         except BaseException:
             bus._routes.close()
             raise
-        bus._connected = True
         bus._keeper = asyncio.create_task(bus._keep())
         return bus
 
@@ -160,10 +161,6 @@ class RedisBus:
     def _misheard(self) -> None:
         self.malformed += 1
         self._complain("foreign", "what arrived on a channel of ours is not Parley's")
-
-    def on_counted(self, name: bytes, subscribers: int) -> None:
-        if name == self._company.name:
-            self._company.counted(subscribers)
 
     def on_subscribed(self, link: RedisLink, name: bytes) -> None:
         self._channels.subscribed(link, name)

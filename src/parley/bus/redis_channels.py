@@ -1,6 +1,6 @@
 """Which channels a node wants, and how far it is with each.
 
-One request at a time is under way for a channel; what is wanted by the time it
+One change at a time is under way for a channel; what is wanted by the time it
 is confirmed decides about the next.  So no confirmation can be taken for
 another's, however fast users come and go.
 """
@@ -15,7 +15,7 @@ from parley.bus.redis_link import RedisLink
 from parley.model import UserId
 
 
-class Request:
+class Change:
     """Channels that one link was asked to join, or to leave."""
 
     __slots__ = ("channels", "joining")
@@ -28,7 +28,7 @@ class Request:
 class Channel:
     """One user's channel."""
 
-    __slots__ = ("link", "name", "owner", "request", "standing", "waiters", "wanted")
+    __slots__ = ("change", "link", "name", "owner", "standing", "waiters", "wanted")
 
     def __init__(self, owner: UserId, name: bytes) -> None:
         self.owner = owner
@@ -36,8 +36,8 @@ class Channel:
         self.wanted = False
         self.standing = False
         """The server has confirmed that it is joined, and not yet that it is left."""
-        self.request: Request | None = None
-        """The request that isn't confirmed yet."""
+        self.change: Change | None = None
+        """What its server was asked to do, and hasn't confirmed yet."""
         self.link: RedisLink | None = None
         """Where it stands, or is being joined."""
         self.waiters: list[asyncio.Future[None]] | None = None
@@ -46,7 +46,7 @@ class Channel:
     def settling(self) -> asyncio.Future[None]:
         """Done when the channel stands, or its server turns out to be away."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self.standing and self.request is None:
+        if self.standing and self.change is None:
             waiter.set_result(None)
         elif self.waiters is None:
             self.waiters = [waiter]
@@ -63,13 +63,13 @@ class Channel:
 
     def put_out(self) -> None:
         """The server knows nothing of it any more."""
-        self.link = self.request = None
+        self.link = self.change = None
         self.standing = False
         self.release()
 
 
 class RedisChannels:
-    """All channels of a node.  Requests leave at the end of the event loop's turn, gathered."""
+    """All channels of a node.  Changes are sent at the end of the event loop's turn, gathered."""
 
     def __init__(
         self,
@@ -86,7 +86,8 @@ class RedisChannels:
         self._on_refused = on_refused
         self.by_name: dict[bytes, Channel] = {}
         """Those that are wanted, and those that are yet to be left."""
-        self._changed: list[Channel] = []
+        self._due: list[Channel] = []
+        """It is decided at the end of the turn what is to change about these."""
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -103,8 +104,8 @@ class RedisChannels:
         if channel is None:
             channel = self.by_name[name] = Channel(owner, name)
         channel.wanted = True
-        if not channel.standing and channel.request is None:
-            self._change(channel)
+        if not channel.standing and channel.change is None:
+            self._put_due(channel)
         return channel
 
     def unwant(self, owner: UserId) -> None:
@@ -112,14 +113,14 @@ class RedisChannels:
         channel = self.by_name.get(self.name(owner))
         if channel is not None and channel.wanted:
             channel.wanted = False
-            self._change(channel)
+            self._put_due(channel)
 
     def clear(self) -> None:
         """Forget all of them; nobody waits any more."""
         for channel in self.by_name.values():
             channel.put_out()
         self.by_name.clear()
-        self._changed.clear()
+        self._due.clear()
 
     # -- repairing
 
@@ -131,36 +132,36 @@ class RedisChannels:
         return [each for each in self.by_name.values() if each.link is None]
 
     def rejoin(self, homeless: Sequence[Channel]) -> None:
-        """Send requests for these at once, to the links that are there."""
-        self._changed += homeless
-        self._send_requests()
+        """Ask for these at once, on the links that are there."""
+        self._due += homeless
+        self._send_changes()
 
     # -- what a link says
 
     def subscribed(self, link: RedisLink, name: bytes) -> None:
         """``link`` confirms that it has joined ``name``."""
         channel = self.by_name.get(name)
-        if channel is None or channel.link is not link or channel.request is None:
+        if channel is None or channel.link is not link or channel.change is None:
             return
-        if channel.request.joining:
-            channel.standing, channel.request = True, None
+        if channel.change.joining:
+            channel.standing, channel.change = True, None
             channel.release()
             if not channel.wanted:
-                self._change(channel)
+                self._put_due(channel)
 
     def unsubscribed(self, link: RedisLink, name: bytes) -> bool:
         """``link`` says that it has left ``name``; False if nobody asked it to."""
         channel = self.by_name.get(name)
         if channel is None or channel.link is not link:
             return True
-        if channel.request is None:
+        if channel.change is None:
             channel.put_out()
             return False
-        if not channel.request.joining:
+        if not channel.change.joining:
             # Those who want it again meanwhile go on waiting.
-            channel.link = channel.request = None
+            channel.link = channel.change = None
             channel.standing = False
-            self._change(channel)
+            self._put_due(channel)
         return True
 
     def lost(self, link: RedisLink) -> None:
@@ -171,17 +172,17 @@ class RedisChannels:
 
     # -- within
 
-    def _change(self, channel: Channel) -> None:
-        if not self._changed:
-            self._loop.call_soon(self._send_requests)
-        self._changed.append(channel)
+    def _put_due(self, channel: Channel) -> None:
+        if not self._due:
+            self._loop.call_soon(self._send_changes)
+        self._due.append(channel)
 
-    def _send_requests(self) -> None:
+    def _send_changes(self) -> None:
         joins: defaultdict[RedisLink, list[Channel]] = defaultdict(list)
         leaves: defaultdict[RedisLink, list[Channel]] = defaultdict(list)
-        changed, self._changed = dict.fromkeys(self._changed), []
-        for channel in changed:
-            if channel.request is not None or (channel.standing and channel.wanted):
+        due, self._due = dict.fromkeys(self._due), []
+        for channel in due:
+            if channel.change is not None or (channel.standing and channel.wanted):
                 continue
             link = channel.link or self._find_link(channel.name)
             if not channel.wanted and not channel.standing:
@@ -191,27 +192,27 @@ class RedisChannels:
             else:
                 (joins if channel.wanted else leaves)[link].append(channel)
         for link, channels in leaves.items():
-            self._send(link, link.unsubscribe, Request(channels, joining=False))
+            self._send(link, link.unsubscribe, Change(channels, joining=False))
         for link, channels in joins.items():
-            self._send(link, link.subscribe, Request(channels, joining=True))
+            self._send(link, link.subscribe, Change(channels, joining=True))
 
     def _send(
         self,
         link: RedisLink,
         send: Callable[[Sequence[bytes], Callable[[Exception | None], None]], None],
-        request: Request,
+        change: Change,
     ) -> None:
-        for channel in request.channels:
-            channel.link, channel.request = link, request
+        for channel in change.channels:
+            channel.link, channel.change = link, change
 
         def conclude(lost: Exception | None) -> None:
-            refused = [each for each in request.channels if each.request is request]
+            refused = [each for each in change.channels if each.change is change]
             for channel in refused:
                 channel.put_out()
             if refused and lost is None:
                 self._on_refused(link)
 
-        send([each.name for each in request.channels], conclude)
+        send([each.name for each in change.channels], conclude)
 
     def _forget(self, channel: Channel) -> None:
         channel.release()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from parley.bus.redis_channels import RedisChannels
@@ -30,55 +30,50 @@ _PATIENCE: Final = 1.0
 class Company:
     """What one node knows of the others."""
 
-    def __init__(
-        self, channels: RedisChannels, find_link: Callable[[bytes], RedisLink | None], own: bytes
-    ) -> None:
+    def __init__(self, channels: RedisChannels, own: bytes) -> None:
         """``own`` is how every payload of this node begins, ``TAGGED`` bytes."""
         self.name: Final = channels.name(_EVERYBODY)
         """The channel of all nodes."""
         self.alone = False
         """No other node is there, for sure."""
         self._channels = channels
-        self._find_link = find_link
         self._own = own
         self._others: int | None = None
         """How many there are; None while that isn't known."""
         self._answered: set[bytes] = set()
         self._met = asyncio.Event()
+        self._losses = 0
+        """Calls of :meth:`lose`.  What was asked before the last one isn't believed any more."""
 
     async def meet(self) -> None:
         """Return when every other node knows that this one is there, or after a second."""
         self.lose()
+        losses = self._losses
         channel = self._channels.want(_EVERYBODY)
         await channel.settling()
         link = channel.link
         if channel.standing and link is not None:
             link.publish(self.name, self._own, _HELLO)
-            link.count(self.name)
+            self._ask(link, losses)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self._met.wait()
 
     def count(self) -> None:
         """Find out whether the others have left."""
-        link = self._find_link(self.name)
+        link = self._channels.want(_EVERYBODY).link
         if link is not None and self._others is not None:
-            link.count(self.name)
+            self._ask(link, self._losses)
 
     def lose(self) -> None:
         """Redis is away, or was: nothing is known of the others until :meth:`meet`."""
+        self._losses += 1
         self.alone = False
         self._others = None
         self._answered.clear()
         self._met.clear()
 
     # -- what Redis tells
-
-    def counted(self, nodes: int) -> None:
-        """So many nodes have joined the channel, this one among them or not."""
-        self._others = nodes - 1
-        self.alone = nodes == 1
-        self._look()
 
     def heard(self, link: RedisLink, payload: bytes) -> bool:
         """Another node said something; False if that isn't what nodes say."""
@@ -91,6 +86,20 @@ class Company:
             link.publish(self.name, self._own, _HERE)
         self._look()
         return True
+
+    # -- within
+
+    def _ask(self, link: RedisLink, losses: int) -> None:
+        """Count the nodes; an answer that comes after more than so many losses is worth nothing."""
+        link.count(self.name, partial(self._counted, losses))
+
+    def _counted(self, losses: int, nodes: int) -> None:
+        if losses != self._losses:
+            return
+        # A server that doesn't count this node can't tell of the others either.
+        self._others = nodes - 1 if nodes >= 1 else None
+        self.alone = nodes == 1
+        self._look()
 
     def _look(self) -> None:
         if self._others is not None and len(self._answered) >= self._others:

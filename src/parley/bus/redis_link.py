@@ -48,9 +48,6 @@ class Listener(Protocol):
     def on_unsubscribed(self, link: RedisLink, name: bytes) -> None:
         """Because it was asked for, or because the channel isn't this server's any more."""
 
-    def on_counted(self, name: bytes, subscribers: int) -> None:
-        """As many are on a channel as :meth:`RedisLink.count` was to find out."""
-
     def on_refused(self, link: RedisLink, error: str) -> None:
         """A command failed; which one isn't known."""
 
@@ -82,6 +79,8 @@ class RedisLink:
         self._subscribed = verbs.subscribe.lower()
         self._unsubscribed = verbs.unsubscribe.lower()
         self._pings: deque[Then] = deque()
+        self._on_count: Callable[[int], None] = _nobody_asked
+        """Is told the next count."""
         self._heard = True
         self._silent = 0
         self._interval = timeout / _TICKS
@@ -108,8 +107,15 @@ class RedisLink:
         """Give channels up; otherwise like :meth:`subscribe`."""
         self._name(self._verbs.unsubscribe, names, then)
 
-    def count(self, name: bytes) -> None:
-        """Ask how many are on a channel; the listener is told."""
+    def count(self, name: bytes, then: Callable[[int], None]) -> None:
+        """Ask how many are on a channel; ``then`` is told, unless the server doesn't say."""
+
+        def expect(lost: Exception | None) -> None:
+            self._on_count = then
+
+        # A refusal doesn't say of what.  The answer to a PING comes right before each count, and
+        # tells whose that is: so nobody is told what was asked for another.
+        self._ping(expect)
         self._connection.send(command(b"PUBSUB", self._verbs.numsub, name))
 
     async def round_trip(self) -> None:
@@ -165,7 +171,7 @@ class RedisLink:
             if self._pings:
                 self._pings.popleft()(None)
         elif type(reply) is list:
-            self._listener.on_counted(*reply)
+            self._on_count(reply[1])
         elif isinstance(reply, hiredis.ReplyError):
             self._listener.on_refused(self, str(reply))
 
@@ -188,3 +194,7 @@ class RedisLink:
         if not self._pings:
             self._ping(lambda lost: None)
         self._timer = self._loop.call_later(self._interval, self._tick)
+
+
+def _nobody_asked(subscribers: int) -> None:
+    """Before the first :meth:`RedisLink.count`."""

@@ -102,7 +102,7 @@ def name(owner: UserId) -> bytes:
     return PREFIX + owner.encode()
 
 
-async def test_requests_of_one_turn_leave_together(bench: Bench) -> None:
+async def test_changes_of_one_turn_leave_together(bench: Bench) -> None:
     owners = [UserId(f"user-{number}") for number in range(100)]
     for each in owners:
         bench.channels.want(each)
@@ -126,7 +126,7 @@ async def test_what_is_taken_back_at_once_is_never_sent(bench: Bench) -> None:
     assert len(bench.channels) == 0
 
 
-async def test_one_request_at_a_time_is_under_way(bench: Bench) -> None:
+async def test_one_change_at_a_time_is_under_way(bench: Bench) -> None:
     assert bench.server is not None
     bench.channels.want(ANN)
     await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_who_comes_back_while_leaving_waits_for_the_new_confirmation(bench
     bench.channels.want(ANN)
     await bench.quiet()
     bench.channels.unwant(ANN)
-    await asyncio.sleep(0)  # the request to leave is sent
+    await asyncio.sleep(0)  # it has been asked to leave it
     waiting = bench.channels.want(ANN).settling()
     await asyncio.sleep(0)
     bench.server.answer(bench.channels)
@@ -177,7 +177,7 @@ async def test_a_slot_that_leaves_is_a_surprise_unless_it_was_asked_to(bench: Be
     await bench.quiet()
     assert bench.server.lose_slot(bench.channels, name(ANN))
     bench.channels.unwant(BOB)
-    await asyncio.sleep(0)  # the request to leave is sent
+    await asyncio.sleep(0)  # it has been asked to leave it
     assert not bench.server.lose_slot(bench.channels, name(BOB))
     await bench.quiet()
     assert [each.owner for each in bench.channels.homeless()] == [ANN]

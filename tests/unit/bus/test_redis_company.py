@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
 
 import pytest
 import redis
 
 from parley.bus import redis as redis_bus
+from parley.bus import redis_company
 from parley.bus.redis import RedisBus
+from parley.bus.redis_channels import RedisChannels
+from parley.bus.redis_company import Company
+from parley.bus.redis_connection import Address
+from parley.bus.redis_link import RedisLink, Then
+from parley.bus.redis_payload import PayloadFormat
+from parley.bus.redis_routes import RedisRoutes
+from parley.errors import BusUnavailable
 from parley.redis_options import RedisOptions
 from tests.contract.buses import Ends, Node, eventually, owner, redis_ends
 from tests.services.valkey import RedisServer, ValkeyCluster, ValkeyServer
@@ -32,6 +44,16 @@ def alone(bus: RedisBus) -> bool:
 async def settled(bus: RedisBus) -> None:
     """Return when Redis has done what the bus asked it to do."""
     await bus._round_trips()
+
+
+@contextmanager
+def silent_neighbour(server: ValkeyServer, options: RedisOptions) -> Iterator[None]:
+    """Somebody who counts as a node, and never answers."""
+    silent = redis.Redis(port=server.port).pubsub()  # type: ignore[no-untyped-call]
+    with silent:
+        silent.subscribe(options.channel("inbox:nodes"))
+        assert silent.get_message(timeout=10) is not None
+        yield
 
 
 async def test_one_that_is_alone_publishes_nothing(own_valkey: ValkeyServer) -> None:
@@ -112,16 +134,50 @@ async def test_one_that_never_answers_is_company_but_nobody_to_wait_for(
     own_valkey: ValkeyServer,
 ) -> None:
     options = own_valkey.options()
-    silent = redis.Redis(port=own_valkey.port).pubsub()  # type: ignore[no-untyped-call]
-    with silent:
-        silent.subscribe(options.channel("inbox:nodes"))
-        assert silent.get_message(timeout=10) is not None
+    with silent_neighbour(own_valkey, options):
         bus = await RedisBus.open(options)
         before = published(own_valkey)
         bus.publish(owner(), 1, b"push")
         await settled(bus)
         assert published(own_valkey) == before + 1
         await bus.close()
+
+
+async def test_a_redis_that_dies_while_others_are_waited_for_is_away(
+    own_valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    options = own_valkey.options()
+    with silent_neighbour(own_valkey, options):
+        opening = asyncio.create_task(RedisBus.open(options))
+        channel = options.channel("inbox:nodes")
+        await eventually(lambda: own_valkey.ask("PUBSUB", "NUMSUB", channel)[1] == 2)
+        own_valkey.kill()
+        bus = await opening
+    assert not bus.connected
+    own_valkey.start()
+    await eventually(lambda: bus.connected)
+    assert bus.losses == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    await bus.close()
+
+
+async def test_a_link_that_is_lost_while_others_are_made_counts_as_a_loss(
+    redis_cluster: ValkeyCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link_all = RedisRoutes._link_all
+
+    async def link_and_lose(self: RedisRoutes, servers: list[Address | None]) -> None:
+        await link_all(self, servers)
+        monkeypatch.undo()  # once is enough
+        self.links[0]._connection.abort(BusUnavailable("cut"))
+
+    monkeypatch.setattr(RedisRoutes, "_link_all", link_and_lose)
+    bus = await RedisBus.open(redis_cluster.options())
+    assert not bus.connected
+    await eventually(lambda: bus.connected)
+    assert bus.losses == 1
+    await bus.close()
 
 
 @pytest.mark.parametrize("noise", [b"", b"noise", b"\1" + 8 * b"x" + b"good-bye"])
@@ -142,3 +198,91 @@ async def test_one_that_may_not_count_publishes(own_valkey: ValkeyServer) -> Non
         node, ann = Node(ends), owner()
         await ends.subscriber.subscribe(ann)
         await node.carries_something(ann)
+
+
+class Server:
+    """Stands for a link and its server: joins at once, and counts when it is told to."""
+
+    def __init__(self) -> None:
+        self._channels = RedisChannels(b"", lambda name: self.link, lambda link: None)
+        self.company = Company(self._channels, PayloadFormat().own)
+        self.asked: list[Callable[[int], None]] = []
+
+    @property
+    def link(self) -> RedisLink:
+        return cast("RedisLink", self)
+
+    def publish(self, name: bytes, head: bytes, packet: bytes) -> bool:
+        return True
+
+    def subscribe(self, names: Sequence[bytes], then: Then) -> None:
+        for name in names:
+            self._channels.subscribed(self.link, name)
+        then(None)
+
+    def count(self, name: bytes, then: Callable[[int], None]) -> None:
+        self.asked.append(then)
+
+    def answer(self, nodes: int) -> None:
+        """Answer what was asked first."""
+        self.asked.pop(0)(nodes)
+
+
+class TestCounts:
+    """Which counts are believed."""
+
+    @pytest.fixture
+    async def server(self) -> Server:
+        """It has counted one node."""
+        server = Server()
+        meeting = asyncio.create_task(server.company.meet())
+        await eventually(lambda: bool(server.asked))
+        server.answer(1)
+        await meeting
+        assert server.company.alone
+        return server
+
+    async def test_not_one_that_was_asked_before_a_loss(self, server: Server) -> None:
+        server.company.count()
+        server.company.lose()
+        server.answer(1)
+        assert not server.company.alone
+
+    async def test_not_one_that_was_asked_before_it_met_the_others_anew(
+        self, server: Server
+    ) -> None:
+        server.company.count()
+        meeting = asyncio.create_task(server.company.meet())
+        await eventually(lambda: len(server.asked) == 2)
+        server.answer(1)
+        assert not server.company.alone
+        server.answer(1)
+        await meeting
+        assert server.company.alone
+
+    async def test_not_one_of_a_meeting_that_a_loss_has_disturbed(self) -> None:
+        server = Server()
+        meeting = asyncio.create_task(server.company.meet())
+        await asyncio.sleep(0)  # the channel is about to be joined
+        assert not server.asked
+        server.company.lose()
+        await eventually(lambda: bool(server.asked))
+        server.answer(1)
+        assert not server.company.alone
+        meeting.cancel()
+
+    async def test_not_one_without_the_node_that_asks(self, server: Server) -> None:
+        server.company.count()
+        server.answer(0)
+        assert not server.company.alone
+
+    async def test_nobody_is_met_by_such_a_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(redis_company, "_PATIENCE", 60.0)
+        server = Server()
+        meeting = asyncio.create_task(server.company.meet())
+        await eventually(lambda: bool(server.asked))
+        server.answer(0)
+        await asyncio.wait((meeting,), timeout=0.05)
+        assert not meeting.done()
+        assert not server.company.alone
+        meeting.cancel()

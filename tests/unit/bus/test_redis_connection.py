@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -186,9 +187,6 @@ class Silence:
     def on_unsubscribed(self, link: RedisLink, name: bytes) -> None:
         raise NotImplementedError
 
-    def on_counted(self, name: bytes, subscribers: int) -> None:
-        raise NotImplementedError
-
     def on_refused(self, link: RedisLink, error: str) -> None:
         raise NotImplementedError
 
@@ -206,6 +204,7 @@ class Silence:
             + command(b"PING")
             + command(b"UNSUBSCRIBE", b"c1", b"c2")
             + command(b"PING")
+            + command(b"PING")
             + command(b"PUBSUB", b"NUMSUB", b"c1"),
         ),
         (
@@ -217,6 +216,7 @@ class Silence:
             + command(b"SUNSUBSCRIBE", b"c1")
             + command(b"SUNSUBSCRIBE", b"c2")
             + command(b"PING")
+            + command(b"PING")
             + command(b"PUBSUB", b"SHARDNUMSUB", b"c1"),
         ),
     ],
@@ -227,10 +227,38 @@ async def test_the_commands_of_a_link(opened: Opened, verbs: Verbs, expected: by
     assert link.publish(b"c1", b"head", b"packet")
     link.subscribe([b"c1", b"c2"], answers.append)
     link.unsubscribe([b"c1", b"c2"], answers.append)
-    link.count(b"c1")
+    link.count(b"c1", lambda subscribers: None)
     await asyncio.sleep(0)
     assert opened.transport.writes == [expected]
     opened.connection.data_received(b":0\r\n+PONG\r\n")
     assert answers == [None]
     link.close()
     assert answers == [None, opened.connection.ended]
+
+
+class Refused(Silence):
+    """Is refused something, and hears of it."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def on_refused(self, link: RedisLink, error: str) -> None:
+        self.errors.append(error)
+
+
+async def test_a_count_is_told_to_nobody_but_who_asked(opened: Opened) -> None:
+    counts: list[tuple[str, int]] = []
+
+    def note(who: str, subscribers: int) -> None:
+        counts.append((who, subscribers))
+
+    listener = Refused()
+    link = RedisLink(opened.connection, PLAIN, listener, timeout=60)
+    for each in ("first", "refused", "third"):
+        link.count(b"c1", partial(note, each))
+    count = b"*2\r\n$2\r\nc1\r\n:%d\r\n"
+    opened.connection.data_received(b"+PONG\r\n" + count % 1 + b"+PONG\r\n-NOPERM no\r\n")
+    opened.connection.data_received(b"+PONG\r\n" + count % 3)
+    assert counts == [("first", 1), ("third", 3)]
+    assert listener.errors == ["NOPERM no"]
+    link.close()
