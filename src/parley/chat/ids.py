@@ -10,6 +10,9 @@ _UUID: Final = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 )
 
+_DIGITS: Final = 18
+"""Hexadecimal ones, of random bits, for an id."""
+
 
 def parse_uuid(text: str) -> str | None:
     """The canonical form (lower case, with hyphens) of a UUID; None if it isn't one."""
@@ -25,7 +28,7 @@ class Uuid7:
     may depend on that they can't.  For one thread of one process.
     """
 
-    __slots__ = ("_last", "_milliseconds", "_prefix")
+    __slots__ = ("_last", "_milliseconds", "_prefix", "_random")
 
     def __init__(self) -> None:
         self._milliseconds = -1
@@ -33,13 +36,17 @@ class Uuid7:
         """All but the last 48 bits."""
         self._last = 0
         """The last 48 bits of the last one."""
+        self._random = ""
+        """Hexadecimal digits; asking the system for each id's own costs more than all the rest."""
 
     def __call__(self, milliseconds: int) -> str:
         """A new one; ``milliseconds`` since the Unix epoch."""
         if milliseconds != self._milliseconds:
             self._milliseconds = milliseconds
             time = f"{milliseconds & 0xFFFFFFFFFFFF:012x}"
-            digits = os.urandom(9).hex()
+            if not self._random:
+                self._random = os.urandom(_DIGITS // 2 * 64).hex()
+            digits, self._random = self._random[:_DIGITS], self._random[_DIGITS:]
             self._prefix = f"{time[:8]}-{time[8:]}-7{digits[:3]}-8{digits[3:6]}-"
             # Half of the range is left for those that follow.
             self._last = int(digits[6:], 16) >> 1

@@ -17,9 +17,10 @@ from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store import postgres_statements as sql
 from parley.store.postgres_commit import Batch, Key, as_list, keys
-from parley.store.postgres_connect import PostgresOptions, Translating
+from parley.store.postgres_connect import FAILURES, PostgresOptions, raise_if_away
 from parley.store.postgres_lane import Lane
 from parley.store.postgres_schema import prepare
+from parley.store.postgres_writer import Writer
 
 __all__ = ["PostgresOptions", "PostgresStore", "migrate"]
 
@@ -55,10 +56,11 @@ class PostgresStore:
     """
 
     def __init__(self, options: PostgresOptions) -> None:
-        self._translating = Translating(options)
-        self._writer = Lane(options, 1)
+        self._options = options
+        self._writer = Writer(options)
         self._reader = Lane(options, options.pool_size)
-        self._committing = asyncio.Lock()
+        self._committing = False
+        self._committed = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -79,11 +81,19 @@ class PostgresStore:
         An id that the client didn't choose but that exists nevertheless is IdTaken.
         ``received`` in the outcomes is as it was before the receipts.
         """
-        async with self._committing:
-            if self._closing is not None:
-                raise StoreUnavailable(CLOSED)
-            with self._translating:
-                return await self._commit(chats, receipts)
+        if self._closing is not None:
+            raise StoreUnavailable(CLOSED)
+        if self._committing:
+            raise RuntimeError("commits must not be concurrent")
+        self._committing = True
+        try:
+            return await self._commit(chats, receipts)
+        except FAILURES as error:
+            raise_if_away(error, self._options)
+            raise
+        finally:
+            self._committing = False
+            self._committed.set()
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""
@@ -118,8 +128,9 @@ class PostgresStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        async with self._committing:
-            pass
+        if self._committing:
+            self._committed.clear()
+            await self._committed.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._writer.close()
@@ -136,8 +147,11 @@ class PostgresStore:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        with self._translating:
+        try:
             return await asyncio.shield(task)
+        except FAILURES as error:
+            raise_if_away(error, self._options)
+            raise
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -147,32 +161,30 @@ class PostgresStore:
     async def _commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
         suspects = [new for new in chats if new.chosen_id]
         for _ in range(ATTEMPTS):
-            known = await self._existing({(new.receiver, new.id) for new in suspects})
+            known = await self._existing(suspects) if suspects else {}
             batch = Batch(chats, receipts, known)
             if batch.statement is None:
-                return batch.outcome([])
+                return batch.outcome(None, None)
             try:
-                rows = await self._writer.fetch(batch.statement, *batch.arguments)
+                [(heads, marked)] = await self._writer.fetch(batch.statement, *batch.arguments)
             except asyncpg.UniqueViolationError:
-                # Ids that nobody chose are random: that one exists is so unlikely that it is
+                # Ids that nobody chose begin at random: that one exists is so unlikely that it is
                 # looked for only now.
                 suspects = list(chats)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                 pass  # undone by the server, for the sake of others
             else:
-                return batch.outcome(rows)
+                return batch.outcome(heads, marked)
         raise StoreUnavailable(f"others got in the way of a commit {ATTEMPTS} times")
 
-    async def _existing(self, asked: set[Key]) -> dict[Key, Chat]:
-        if not asked:
-            return {}
-        pairs = list(asked)
+    async def _existing(self, suspects: Sequence[NewChat]) -> dict[Key, Chat]:
+        pairs = list({(new.receiver, new.id) for new in suspects})
         known = {}
         for place, sender, message, at, received in await self._writer.fetch(
             sql.EXISTING, *keys(pairs)
         ):
-            receiver, chat_id = key = pairs[place - 1]
-            known[key] = Chat(chat_id, sender, receiver, message, at, received)
+            receiver, chat_id = key = pairs[int(place) - 1]
+            known[key] = Chat(chat_id, sender, receiver, message, int(at), received == "t")
         return known
 
     async def _heads(self, owners: Sequence[UserId]) -> dict[UserId, int]:

@@ -1,9 +1,11 @@
-"""One commit as the arrays of one statement, and its outcome from that statement's rows."""
+"""One commit as the arguments of one statement, and its outcome from that statement's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import TypeAlias
+
+from msgspec.structs import astuple
 
 from parley.chat.ports import Committed, IdTaken, NewChat, Receipt, Stored
 from parley.model import Chat, ChatId, UserId
@@ -11,9 +13,6 @@ from parley.store.postgres_statements import MARK, STORE, STORE_AND_MARK
 
 Key: TypeAlias = tuple[UserId, ChatId]
 """A chat is known by its receiver and its id."""
-
-Row: TypeAlias = tuple[UserId | None, int]
-"""What the statements return: see there."""
 
 
 class Batch:
@@ -25,41 +24,40 @@ class Batch:
         receipts: Sequence[Receipt],
         known: MutableMapping[Key, Chat],
     ) -> None:
-        """Of the chats ``known``, none is stored again; the others become known too.
-
-        Raises ValueError if a message is no text, because it holds a lone surrogate.
-        """
-        # The driver would find out too, but its error quotes the messages.
-        "".join([new.message for new in chats]).encode()
-        self._outcomes: list[Stored | IdTaken | None] = []
-        """None: it is to be stored, as the next of ``_fresh``."""
+        """Of the chats ``known``, none is stored again; the others become known too."""
         self._fresh: list[Chat] = []
-        for new in chats:
-            old = known.get((new.receiver, new.id))
+        """Those to be stored."""
+        self._others: dict[int, Stored | IdTaken] = {}
+        """The outcomes of those that aren't, by their places in ``chats``, ascending."""
+        moves: dict[UserId, int] = {}
+        counts: list[int] = []
+        for place, new in enumerate(chats):
+            receiver = new.receiver
+            old = known.get((receiver, new.id))
             if old is None:
-                chat = Chat(new.id, new.sender, new.receiver, new.message, new.created_at, False)
-                known[new.receiver, new.id] = chat
+                chat = Chat(new.id, new.sender, receiver, new.message, new.created_at, False)
+                known[receiver, new.id] = chat
                 self._fresh.append(chat)
-                self._outcomes.append(None)
+                moves[receiver] = count = moves.get(receiver, 0) + 1
+                counts.append(count)
             elif new.chosen_id and (old.sender, old.message) == (new.sender, new.message):
-                self._outcomes.append(Stored(old, None))
+                self._others[place] = Stored(old, None)
             else:
-                self._outcomes.append(IdTaken())
-        self._number_backwards()
-        self._asked: list[Key] = [(receipt.user, receipt.chat_id) for receipt in receipts]
-        # A statement doesn't see what it stores, so these are stored as received.
-        self._marked = {(chat.receiver, chat.id) for chat in self._fresh} & set(self._asked)
-        self._marks = sorted(set(self._asked) - self._marked)
-
-    def _number_backwards(self) -> None:
-        """How far each chat will be behind its owner's new head, and how far the heads move."""
-        self._moves: dict[UserId, int] = {}
-        self._backs: list[int] = []
-        for chat in reversed(self._fresh):
-            back = self._moves.get(chat.receiver, 0)
-            self._backs.append(back)
-            self._moves[chat.receiver] = back + 1
-        self._backs.reverse()
+                self._others[place] = IdTaken()
+        self._moves = dict(sorted(moves.items()))
+        """How far each receiver's head moves."""
+        self._backs = [
+            moves[chat.receiver] - count for chat, count in zip(self._fresh, counts, strict=True)
+        ]
+        """How far each of ``_fresh`` will be behind its receiver's new head."""
+        self._asked: list[Key] = []
+        self._marked: set[Key] = set()
+        self._marks: list[Key] = []
+        if receipts:
+            self._asked = [(receipt.user, receipt.chat_id) for receipt in receipts]
+            # A statement doesn't see what it stores, so these are stored as received.
+            self._marked = {(chat.receiver, chat.id) for chat in self._fresh} & set(self._asked)
+            self._marks = sorted(set(self._asked) - self._marked)
 
     @property
     def statement(self) -> str | None:
@@ -69,56 +67,47 @@ class Batch:
         return MARK if self._marks else None
 
     @property
-    def arguments(self) -> list[str | list[str]]:
+    def arguments(self) -> list[str]:
         """What :attr:`statement` takes."""
-        arguments: list[str | list[str]] = []
+        arguments: list[str] = []
         if self._fresh:
-            owners, moves = zip(*sorted(self._moves.items()), strict=True)
-            receivers, ids, senders, messages, times, marks = zip(
-                *[
-                    (
-                        chat.receiver,
-                        chat.id,
-                        chat.sender,
-                        chat.message,
-                        str(chat.createdAt),
-                        "t" if (chat.receiver, chat.id) in self._marked else "f",
-                    )
-                    for chat in self._fresh
-                ],
-                strict=True,
+            ids, senders, receivers, messages, times, _ = zip(
+                *map(astuple, self._fresh), strict=True
             )
             arguments = [
-                as_list(owners),
-                as_list(map(str, moves)),
+                as_list(self._moves),
+                as_list(map(str, self._moves.values())),
                 as_list(receivers),
                 as_list(ids),
                 as_list(senders),
                 as_list(map(str, self._backs)),
-                list(messages),
-                as_list(times),
-                as_list(marks),
+                as_array(messages),
+                as_list(map(str, times)),
+                as_list(self._received()),
             ]
         if self._marks:
             arguments += keys(self._marks)
         return arguments
 
-    def outcome(self, rows: Iterable[Row]) -> Committed:
-        """The outcome, from the rows that the statement returned."""
-        heads: dict[UserId, int] = {}
-        for owner, number in rows:
-            if owner is None:
-                self._marked.add(self._marks[number - 1])
-            else:
-                heads[owner] = number
-        stored = (
-            Stored(chat, heads[chat.receiver] - back)
-            for chat, back in zip(self._fresh, self._backs, strict=True)
-        )
-        return Committed(
-            [next(stored) if outcome is None else outcome for outcome in self._outcomes],
-            [key in self._marked for key in self._asked],
-        )
+    def _received(self) -> list[str]:
+        if not self._marked:
+            return ["f"] * len(self._fresh)
+        return ["t" if (chat.receiver, chat.id) in self._marked else "f" for chat in self._fresh]
+
+    def outcome(self, heads: str | None, known: str | None) -> Committed:
+        """The outcome, from what the statement returned: see there."""
+        if known:
+            self._marked.update(self._marks[int(place) - 1] for place in known.split(","))
+        outcomes: list[Stored | IdTaken] = []
+        if heads:
+            head_of = dict(zip(self._moves, map(int, heads.split(",")), strict=True))
+            outcomes += [
+                Stored(chat, head_of[chat.receiver] - back)
+                for chat, back in zip(self._fresh, self._backs, strict=True)
+            ]
+        for place, other in self._others.items():
+            outcomes.insert(place, other)
+        return Committed(outcomes, [key in self._marked for key in self._asked])
 
 
 def keys(chats: Iterable[Key]) -> list[str]:
@@ -130,3 +119,9 @@ def keys(chats: Iterable[Key]) -> list[str]:
 def as_list(items: Iterable[str]) -> str:
     """Ids or numbers as the statements take them."""
     return ",".join(items)
+
+
+def as_array(items: Iterable[str]) -> str:
+    """Any texts as the statements take them: the literal of an array."""
+    quoted = [item.replace("\\", "\\\\").replace('"', '\\"') for item in items]
+    return '{"' + '","'.join(quoted) + '"}' if quoted else "{}"

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import ssl
-from types import TracebackType
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -32,6 +31,9 @@ SESSION: Final = {
 AWAY_CLASSES: Final = ("08", "28", "3D", "40", "53", "57", "58")
 AWAY_STATES: Final = ("25006", "42501", "55P03")
 """It is read-only; a permission is missing; a lock was not to be had."""
+
+FAILURES: Final = (OSError, asyncpg.PostgresError, asyncpg.InternalClientError)
+"""What is raised when the server, or something on the way to it, fails."""
 
 
 class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,29 +116,11 @@ def _tls_context(options: PostgresOptions) -> ssl.SSLContext:
     return context
 
 
-class Translating:
-    """Turns errors that may go away by themselves into StoreUnavailable; ours stay as they are."""
-
-    __slots__ = ("_options",)
-
-    def __init__(self, options: PostgresOptions) -> None:
-        self._options = options
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InternalClientError):
-            reason = away(error, self._options)
-            if reason is not None:
-                raise StoreUnavailable(
-                    f"PostgreSQL at {self._options.address}: {reason}"
-                ) from error
+def raise_if_away(error: BaseException, options: PostgresOptions) -> None:
+    """Raise StoreUnavailable for one of the ``FAILURES`` that may go away by itself."""
+    reason = away(error, options)
+    if reason is not None:
+        raise StoreUnavailable(f"PostgreSQL at {options.address}: {reason}") from error
 
 
 def away(error: BaseException, options: PostgresOptions) -> str | None:

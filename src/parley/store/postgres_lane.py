@@ -71,12 +71,9 @@ class Lane:
 
     async def _take(self, deadline: float) -> Any:
         """A connection, and with it a place, which is to be released."""
-        if not self._places.locked():
-            await self._places.acquire()
-            connection = self._unused()
-            if connection is not None:
-                return connection
-            self._places.release()
+        if not self._places.locked() and (connection := self._unused()) is not None:
+            await self._places.acquire()  # without waiting: costs nothing where nothing is busy
+            return connection
         async with asyncio.timeout_at(deadline):
             await self._places.acquire()
             try:

@@ -9,7 +9,7 @@ import asyncpg
 
 from parley.errors import StoreBroken
 from parley.store.migrations import ADD_VERSION, CREATE_VERSIONS, LAST_VERSION, pending
-from parley.store.postgres_connect import PostgresOptions, Translating, broken, connect
+from parley.store.postgres_connect import FAILURES, PostgresOptions, broken, connect, raise_if_away
 
 OLDEST: Final = 13
 """The first that vacuums tables which only grow."""
@@ -46,18 +46,18 @@ async def prepare(options: PostgresOptions) -> tuple[int, int]:
         StoreUnavailable: the server can't be reached now, or can't be written to now.
         StoreBroken: somebody has to do something first; the message says what.
     """
-    with Translating(options):
+    try:
+        connection = await connect(options)
         try:
-            connection = await connect(options)
-            try:
-                return await _prepare(connection, options)
-            finally:
-                connection.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            reason = broken(error, options)
-            if reason is None:
-                raise
+            return await _prepare(connection, options)
+        finally:
+            connection.terminate()
+    except (*FAILURES, asyncpg.InterfaceError) as error:
+        reason = broken(error, options)
+        if reason is not None:
             raise StoreBroken(reason) from error
+        raise_if_away(error, options)
+        raise
 
 
 async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]:

@@ -262,7 +262,7 @@ def _commit(
     try:
         return _commit_once(db, chats, receipts, chosen)
     except sqlite3.IntegrityError:
-        # Ids that nobody chose are random: that one exists is so unlikely that it is
+        # Ids that nobody chose begin at random: that one exists is so unlikely that it is
         # looked for only now.
         return _commit_once(db, chats, receipts, [(new.receiver, new.id) for new in chats])
 

@@ -236,7 +236,7 @@ async def session(store: PostgresStore) -> tuple[set[str], int]:
     for lane in (store._writer, store._reader):
         changed |= {name for (name,) in await lane.fetch(CHANGED)}
         [(count,)] = await lane.fetch("SELECT count(*) FROM pg_prepared_statements WHERE name > ''")
-        prepared += count
+        prepared += int(count)
     return changed, prepared
 
 

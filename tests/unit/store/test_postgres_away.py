@@ -47,8 +47,7 @@ class Node:
         """Everything that one may ask for; what is committed is one chat."""
         ann, chat_id = self.ann, self.chat().id
         return [
-            self.store.commit([self.chat()], []),
-            self.store.commit([], [Receipt(ann, chat_id)]),
+            self.store.commit([self.chat()], [Receipt(ann, chat_id)]),
             self.store.heads([ann]),
             self.store.entries(ann, 0, 9),
             self.store.unreceived(ann, ALL),
@@ -56,6 +55,13 @@ class Node:
             self.store.position(ann, chat_id),
             self.store.ping(),
         ]
+
+    async def call_all(self) -> None:
+        """Do it all at once, to its end; raises the first error."""
+        outcomes = await asyncio.gather(*self.calls(), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +117,7 @@ async def test_everything_fails_while_it_is_down_and_works_again_when_it_is_back
         with pytest.raises(StoreUnavailable, match="PostgreSQL at"):
             await call
     server.start()
-    await asyncio.gather(*node.calls())
+    await node.call_all()
     assert await node.seqs() == [1, 2]
 
 
@@ -162,7 +168,7 @@ async def test_what_returned_is_there_whatever_happens_meanwhile(
 async def test_sessions_that_an_administrator_ends(server: PostgresServer, node: Node) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parley'"
     assert len(await asyncio.to_thread(server.execute, end)) == 5
-    await eventually(lambda: asyncio.gather(*node.calls()))
+    await eventually(node.call_all)
 
 
 # --- there, but not answering -------------------------------------------------------------------
@@ -176,7 +182,7 @@ async def test_a_server_that_stands_still(server: PostgresServer, hasty: Node) -
         reasons = {str(outcome).partition(": ")[2] for outcome in outcomes}
         assert reasons == {"no answer within 0.3 seconds"}
     server.resume()
-    await eventually(lambda: asyncio.gather(*hasty.calls()))
+    await eventually(hasty.call_all)
     seqs = await hasty.seqs()
     assert seqs == [*range(1, len(seqs) + 1)]
     assert await hasty.store.heads([hasty.ann]) == {hasty.ann: len(seqs)}
@@ -228,7 +234,7 @@ async def test_a_server_that_became_read_only(server: PostgresServer, node: Node
     with pytest.raises(StoreUnavailable, match=r"is it a standby\?"):
         await node.commit()
     await asyncio.to_thread(switch, "off")
-    await eventually(lambda: asyncio.gather(*node.calls()))
+    await eventually(node.call_all)
 
 
 async def sessions(node: Node) -> set[int]:

@@ -1,0 +1,172 @@
+"""A connection to PostgreSQL that runs a statement with little work: for commits.
+
+The driver connects and logs in; then its connection is taken over.  Where each
+message is a commit, running a statement costs the driver more than all the rest
+of it costs us.  Everything goes as text, which PostgreSQL casts as the statement
+says.
+
+The messages are those of the protocol's version 3, "extended query":
+https://www.postgresql.org/docs/current/protocol-message-formats.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+Row: TypeAlias = tuple[Any, ...]
+"""Of texts, and None for NULL."""
+
+LOST: Final = "the connection was lost"
+
+_LENGTH: Final = Struct("!I")
+_COUNT: Final = Struct("!h")
+_HEADER: Final = 5
+"""Bytes: a message's kind, and its length, which includes itself but not the kind."""
+_NULL: Final = 2**32 - 1
+_DATA_ROW, _ERROR, _READY = b"DEZ"
+
+
+def _message(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return kind + _LENGTH.pack(_LENGTH.size + len(body)) + body
+
+
+# The unnamed portal, and all of its rows.
+_EXECUTE: Final = _message(b"E", b"\0", _LENGTH.pack(0)) + _message(b"S")
+_AS_TEXT: Final = _COUNT.pack(0)
+
+
+def _parse(name: bytes, statement: str) -> bytes:
+    return _message(b"P", name, b"\0", statement.encode(), b"\0", _COUNT.pack(0))
+
+
+def _bind(name: bytes, arguments: Sequence[str]) -> bytes:
+    parts = [b"\0", name, b"\0", _AS_TEXT, _COUNT.pack(len(arguments))]
+    for argument in arguments:
+        value = argument.encode()
+        parts += (_LENGTH.pack(len(value)), value)
+    return _message(b"B", *parts, _AS_TEXT)
+
+
+def _row(message: bytes) -> Row:
+    (count,) = _COUNT.unpack_from(message, _HEADER)
+    position = _HEADER + _COUNT.size
+    row: list[str | None] = []
+    for _ in range(count):
+        (size,) = _LENGTH.unpack_from(message, position)
+        position += _LENGTH.size
+        if size == _NULL:
+            row.append(None)
+        else:
+            row.append(message[position : position + size].decode())
+            position += size
+    return tuple(row)
+
+
+def _error(message: bytes) -> Exception:
+    fields = message[_HEADER:].decode(errors="replace").split("\0")
+    error: Exception = asyncpg.PostgresError.new({field[0]: field[1:] for field in fields if field})
+    return error
+
+
+class Wire(asyncio.Protocol):
+    """An open connection, with one statement at a time."""
+
+    def __init__(self, connection: Any, *, keep: bool) -> None:
+        """Take the driver's ``connection`` over; ``keep`` statements prepared on it."""
+        self._connection = connection
+        self._transport = connection._transport  # noqa: SLF001  (there is no public way)
+        self._driver = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+        self._keep = keep
+        self._names: dict[str, bytes] = {}
+        """Of the statements that are prepared."""
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[list[Row]] | None = None
+        self._rows: list[Row] = []
+        self._error: Exception | None = None
+        self._rest = b""
+        """The beginning of a message."""
+        self.lost = False
+        """The connection is closed, by whomever."""
+
+    def run(self, statement: str, arguments: Sequence[str]) -> asyncio.Future[list[Row]]:
+        """Run a statement, a transaction of its own; its rows follow.
+
+        After an error the connection is of no more use: abort it.
+
+        Raises:
+            asyncpg.PostgresError: the server says so.
+            ConnectionError: the connection was lost; whether the statement was carried out is
+                unknown.
+            UnicodeEncodeError: at once; an argument holds a lone surrogate, which is no text.
+        """
+        name = self._names.get(statement, b"")
+        parse = b""
+        if not name:
+            if self._keep:
+                self._names[statement] = name = b"parley_%d" % len(self._names)
+            parse = _parse(name, statement)
+        self._answer = self._loop.create_future()
+        if self.lost:
+            self._fail(ConnectionError(LOST))
+        else:
+            self._transport.write(parse + _bind(name, arguments) + _EXECUTE)
+        return self._answer
+
+    def abort(self, reason: Exception) -> None:
+        """Close the connection without a word; whatever runs fails with ``reason``.  Idempotent."""
+        self.lost = True
+        self._transport.set_protocol(self._driver)
+        self._connection.terminate()
+        self._fail(reason)
+
+    async def close(self) -> None:
+        """Say goodbye to the server and close the connection, within a second."""
+        self.lost = True
+        self._transport.set_protocol(self._driver)
+        await self._connection.close(timeout=1)
+
+    # -- asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        start, size = 0, len(data)
+        while size - start >= _HEADER:
+            end = start + 1 + _LENGTH.unpack_from(data, start + 1)[0]
+            if end > size:
+                break
+            kind = data[start]
+            if kind == _DATA_ROW:
+                self._rows.append(_row(data[start:end]))
+            elif kind == _ERROR:
+                self._error = _error(data[start:end])
+            elif kind == _READY:
+                self._finish()
+            start = end
+        self._rest = data[start:]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._driver.connection_lost(exc)
+        # The server may have said why before.
+        self._fail(self._error or exc or ConnectionError(LOST))
+
+    # -- within
+
+    def _finish(self) -> None:
+        if self._error is not None:
+            self._fail(self._error)
+        elif self._answer is not None and not self._answer.done():
+            rows, self._rows = self._rows, []
+            self._answer.set_result(rows)
+
+    def _fail(self, reason: Exception) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(reason)
