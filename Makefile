@@ -49,7 +49,7 @@ test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (half an hour), into docs/performance.md
+bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (some 35 minutes), into docs/performance.md
 	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes

@@ -2,29 +2,29 @@
 
     python -m bench.instant
 
-Reads the variables that ``parley start`` reads; no database is touched.
+Reads the variables that ``parley start`` reads, and serves as that does; no database is touched.
+
+A load that keeps the server busy makes batches as with a real store: what arrives in one turn of
+the event loop is committed together.  With 50 senders and four messages of each on their way, a
+commit held 70 to 100 messages, and fewer only when others took the processor from the clients;
+beside 95 on PostgreSQL and 100 on SQLite.  A store that waits a little before it answers makes no
+larger ones, and has the server idle meanwhile.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from unittest.mock import patch
 
-import uvicorn
-
-from parley.app import PATH, Parley
+from parley import logs, serving
 from parley.backends import Backends, Place
 from parley.bus.local import LocalBus
 from parley.chat.ports import Committed, NewChat, Page, Receipt, Stored
-from parley.clock import SystemClock
 from parley.listen import bind
 from parley.model import Chat, ChatId, InboxEntry, UserId
-from parley.serving import loop_factory, spare_collector
-from parley.settings import load_settings
-from parley.socketio.front import FrontProtocol
-from parley.socketio.websocket import websocket_protocol
+from parley.settings import Settings, load_settings
 
 
 class InstantStore:
@@ -63,33 +63,23 @@ class InstantStore:
         pass
 
 
-async def serve(parley: Parley, sock: socket.socket) -> None:
-    """Serve on a bound socket until SIGTERM or SIGINT."""
-    config = uvicorn.Config(
-        parley.asgi,
-        ws=websocket_protocol({PATH: parley.server.engine}),
-        http=FrontProtocol,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-    )
-    await parley.start()
-    spare_collector()
-    try:
-        await uvicorn.Server(config).serve([sock])
-    finally:
-        await parley.close()
+@asynccontextmanager
+async def open_instant(settings: Settings, place: Place) -> AsyncIterator[Backends]:
+    """In place of :func:`parley.backends.open_backends`."""
+    yield Backends(InstantStore(), LocalBus())
 
 
-async def main() -> None:
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
     settings = load_settings(os.environ, dotenv=None)
-    backends = Backends(InstantStore(), LocalBus())
-    parley = Parley(settings, Place(), backends, SystemClock())
-    with bind(settings.host, settings.port) as sock:
-        await serve(parley, sock)
+    logs.configure(settings.log_level, settings.log_format)
+    # All the rest is the server's own, so that nothing else differs.
+    with (
+        patch.object(serving, "open_backends", open_instant),
+        bind(settings.host, settings.port) as sock,
+    ):
+        serving.serve(settings, sock)
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(main())
+    main()

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bench.load.report import ChatReport, IdleReport, Report
 from bench.plan import MEASURES
-from bench.results import Results, cpu, figure, kept_up
+from bench.results import Results, cpu, figure, when_it_kept_up
 
 _OURS, _THEIRS = "#2563eb", "#94a3b8"
 _PARTS: Final = {"server": "#2563eb", "postgres": "#f59e0b", "redis": "#ef4444"}
@@ -65,8 +65,8 @@ def _latency(results: Results) -> Canvas | None:
     return _bars(
         results,
         ("rate-300", "rate-1000"),
-        lambda report: (
-            report.latency.p99_ms if isinstance(report, ChatReport) and kept_up(report) else None
+        when_it_kept_up(
+            lambda report: report.latency.p99_ms if isinstance(report, ChatReport) else None
         ),
         "p99 of the time to the receiver, ms (less is better)",
     )

@@ -13,9 +13,6 @@ from bench.load.report import AnyReport, ChatReport, Report
 
 R = TypeVar("R", bound=Report)
 
-KEPT_UP = 0.97
-"""Who delivers less of what is sent while it is sent can't keep up."""
-
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Where it was measured."""
@@ -63,13 +60,22 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[Run]
     omissions: list[Omission]
 
+    @property
+    def changed(self) -> bool:
+        """Files differed from the commit."""
+        return self.commit.endswith("+")
+
     def reports(self, measure: str, server: str, kind: type[R]) -> list[R]:
         """What was measured of a server, round by round."""
-        return [
-            run.report
+        return list(self.rounds(measure, server, kind).values())
+
+    def rounds(self, measure: str, server: str, kind: type[R]) -> dict[int, R]:
+        """What was measured of a server, by the number of the round."""
+        return {
+            run.round: run.report
             for run in self.runs
             if (run.measure, run.server) == (measure, server) and isinstance(run.report, kind)
-        ]
+        }
 
     def measured(self, measure: str) -> list[str]:
         """The servers of which there are figures, in the order of the tables."""
@@ -97,12 +103,40 @@ class Figure(msgspec.Struct, frozen=True):
     median: float
     low: float
     high: float
+    rounds: int
 
 
 def figure(reports: Iterable[R], value: Callable[[R], float | None]) -> Figure | None:
     """The median and the spread of a value; None if it is known of no report."""
-    known = [found for report in reports if (found := value(report)) is not None]
-    return Figure(statistics.median(known), min(known), max(known)) if known else None
+    return _figure([value(report) for report in reports])
+
+
+def ratio(
+    results: Results,
+    measure: str,
+    value: Callable[[Report], float | None],
+    dividend: str,
+    divisor: str,
+) -> Figure | None:
+    """Of two servers' values, round by round; None if no round knows both.
+
+    Within a round all servers take their turns, so that what slows down the machine slows down
+    both: a ratio of medians would often divide a good round by a bad one.
+    """
+    above = results.rounds(measure, dividend, Report)
+    below = results.rounds(measure, divisor, Report)
+    return _figure(
+        [_quotient(value(above[number]), value(below[number])) for number in above & below.keys()]
+    )
+
+
+def _figure(values: Iterable[float | None]) -> Figure | None:
+    known = [value for value in values if value is not None]
+    return Figure(statistics.median(known), min(known), max(known), len(known)) if known else None
+
+
+def _quotient(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
 
 
 def cpu(group: str) -> Callable[[Report], float | None]:
@@ -115,15 +149,17 @@ def cpu(group: str) -> Callable[[Report], float | None]:
     return value
 
 
-def kept_up(report: ChatReport) -> bool:
-    """The server delivered as fast as was sent; otherwise its latency means nothing."""
-    return report.delivered >= KEPT_UP * report.sent
+def when_it_kept_up(
+    value: Callable[[Report], float | None],
+) -> Callable[[Report], float | None]:
+    """The same value, but none of a round in which the server could not keep up with a schedule.
 
+    It then works on a queue that grows: latency tells how long the run was, and CPU time for what
+    is taken in is divided by the few messages that are delivered.
+    """
 
-def flaws(report: Report) -> str:
-    """What the server should not have done, in words; empty if nothing."""
-    counts = dict(report.problems)
-    if isinstance(report, ChatReport):
-        for name in ("lost", "duplicated", "reordered", "unacknowledged"):
-            counts[name] = getattr(report, name)
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    def of_a_steady_round(report: Report) -> float | None:
+        overloaded = isinstance(report, ChatReport) and not report.kept_up
+        return None if overloaded else value(report)
+
+    return of_a_steady_round

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from bench.errors import CannotRun
 from bench.load.report import AnyReport, ChatReport, ConnectsReport, IdleReport, decode
 from bench.plan import Measure, Turn
 from bench.processes import ProcessGroup
-from bench.results import Omission, Run, flaws
+from bench.results import Omission, Run
 from bench.servers import SECRET, Fleet, Server, Spec
 
 ROOT: Final = Path(__file__).parents[1]
@@ -51,12 +51,15 @@ class Runner:
         self._warm: set[Server] = set()
         self._fleet, self._specs, self._seconds, self._tell = fleet, specs, seconds, tell
 
-    def run(self, turns: Iterable[Turn]) -> None:
-        """Do all that is planned; what can't be done is in ``omissions``."""
-        for turn in turns:
-            self._take(turn)
+    def run(self, turns: Iterable[Turn]) -> Iterator[None]:
+        """Do all that is planned, and come back after each run; what can't be done is left out.
 
-    def _take(self, turn: Turn) -> None:
+        What was done until then is in ``runs``, and the rest in ``omissions``.
+        """
+        for turn in turns:
+            yield from self._take(turn)
+
+    def _take(self, turn: Turn) -> Iterator[None]:
         """One round after the other, in each of which every server has its turn."""
         measure = turn.measure
         self._tell(f"{measure.name}: {measure.title}")
@@ -73,15 +76,15 @@ class Runner:
                 else:
                     self.runs.append(Run(measure.name, name, number, report))
                     self._tell(f"  {number}/{turn.rounds}  {name:<16} {_summary(report)}")
+                yield
 
     def _server(self, turn: Turn, name: str) -> Server:
         """The server, ready to be measured.
 
-        The others of its turn are up as well, and idle, if the measure wants no new process.
+        The others of its turn are up as well, and idle.
         """
         allow_descriptors(turn.measure.connections, self._specs[name].workers)
-        together = (name,) if turn.measure.fresh else turn.servers
-        servers = self._fleet.use([self._specs[each] for each in together])
+        servers = self._fleet.use([self._specs[each] for each in turn.servers])
         if name not in servers:
             raise CannotRun(self._fleet.obstacles[name])
         server = servers[name]
@@ -182,11 +185,14 @@ def _last_line(text: str) -> str:
 def _summary(report: AnyReport) -> str:
     """The figures that tell most, for whoever watches."""
     usage = report.usage["server"].cpu_us
-    flawed = "" if report.flawless else f"  FLAWS: {flaws(report)}"
+    counts = ", ".join(f"{count:,} {what}" for what, count in report.flaws.items())
+    flawed = f"  FLAWS: {counts}" if counts else ""
     match report:
         case ChatReport():
             p99 = report.latency.p99_ms
-            return f"{report.delivered_per_s:9,.0f} messages/s {usage} µs, p99 {p99} ms{flawed}"
+            behind = "" if report.kept_up else f", {report.undelivered:,} undelivered"
+            figures = f"{report.delivered_per_s:9,.0f} messages/s {usage} µs, p99 {p99} ms{behind}"
+            return f"{figures}{flawed}"
         case ConnectsReport():
             return f"{report.connects_per_s:9,.0f} connects/s {usage} µs{flawed}"
         case IdleReport():

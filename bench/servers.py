@@ -162,7 +162,7 @@ class Server:
             fill(self._backends.execute, self.spec.chats)
 
     def restart(self) -> None:
-        """A new process on the same database."""
+        """A new process, on the database that the last one has set up."""
         self._end()
         self.start()
 

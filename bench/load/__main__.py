@@ -50,8 +50,8 @@ async def _run(options: Options) -> AnyReport:
 def _longest(options: Options) -> int:
     """Seconds after which a run is not worth waiting for."""
     match options:
-        case ChatOptions(warmup=warmup, seconds=seconds, lost_after=lost_after, pairs=pairs):
-            return int(_SPARE + warmup + seconds + lost_after + 2 * pairs / _SLOWEST)
+        case ChatOptions(warmup=warmup, seconds=seconds, drain=drain, pairs=pairs):
+            return int(_SPARE + warmup + seconds + drain + 2 * pairs / _SLOWEST)
         case ConnectsOptions(connects=count):
             return int(_SPARE + count / _SLOWEST)
         case IdleOptions(connections=count, seconds=seconds):

@@ -11,7 +11,7 @@ from .client import Client, open_clients
 from .faults import Faults
 from .options import ChatOptions
 from .pair import Pair, Tally, Traffic
-from .report import ChatReport
+from .report import ChatReport, kept_up
 from .usage import Window, count_ended, memory
 from .users import make_users
 
@@ -47,10 +47,14 @@ async def _measure(options: ChatOptions, clients: Sequence[Client], faults: Faul
     await asyncio.sleep(options.warmup)
     window = Window(groups)
     sent, tally.measuring = tally.sent, True
-    await _watch(pairs, end, options.lost_after)
+    await _watch(pairs, end, options)
     tally.measuring, sent = False, tally.sent - sent
     window.close()
-    await _finish(pairs, sending, options.lost_after)
+    await _finish(pairs, sending, options)
+    # Nobody can tell what an overloaded server has lost from what it has yet to deliver.
+    overloaded = sending is not None and not kept_up(sent, tally.delivered)
+    for pair in pairs:
+        pair.end(overloaded=overloaded)
     count_ended(groups, faults)
     return ChatReport(
         connections=len(clients),
@@ -65,6 +69,7 @@ async def _measure(options: ChatOptions, clients: Sequence[Client], faults: Faul
         delivered_per_s=round(tally.delivered / window.seconds, 1),
         acknowledged=tally.acknowledged,
         latency=tally.latencies.latency(),
+        undelivered=tally.undelivered,
         lost=tally.lost,
         late=tally.late,
         duplicated=tally.duplicated,
@@ -123,26 +128,32 @@ async def _follow_schedule(pairs: Sequence[Pair], rate: float, end: float) -> No
         await asyncio.sleep(min(_TICK, left))
 
 
-async def _watch(pairs: Sequence[Pair], end: float, lost_after: float) -> None:
+async def _watch(pairs: Sequence[Pair], end: float, options: ChatOptions) -> None:
     """Wait for the end, and replace what is lost, lest a closed loop run dry."""
     while (left := end - time.monotonic()) > 0:
         await asyncio.sleep(min(_LOOK, left))
-        for pair in pairs:
-            pair.give_up(time.monotonic_ns() - int(lost_after * 1e9))
+        # A schedule goes on by itself, and what queues in a server for long is not lost.
+        if options.rate is None:
+            for pair in pairs:
+                pair.give_up(time.monotonic_ns() - int(options.lost_after * 1e9))
 
 
 async def _finish(
-    pairs: Sequence[Pair], sending: asyncio.Task[None] | None, lost_after: float
+    pairs: Sequence[Pair], sending: asyncio.Task[None] | None, options: ChatOptions
 ) -> None:
-    """Wait until everything has arrived, or will not."""
+    """Send no more, and wait until everything has arrived, or nothing does, or for too long."""
     for pair in pairs:
         pair.stop()
     if sending is not None:
         await sending
-    for _ in range(int(lost_after / _DRAIN_LOOK)):
-        if all(pair.settled for pair in pairs):
-            break
+    now = time.monotonic()
+    awaited, deadline, quiet_at = _awaited(pairs), now + options.drain, now + options.lost_after
+    while awaited and (now := time.monotonic()) < min(deadline, quiet_at):
         await asyncio.sleep(_DRAIN_LOOK)
+        if (left := _awaited(pairs)) < awaited:
+            awaited, quiet_at = left, now + options.lost_after
     await asyncio.sleep(_SETTLE)
-    for pair in pairs:
-        pair.end()
+
+
+def _awaited(pairs: Sequence[Pair]) -> int:
+    return sum(pair.awaited for pair in pairs)

@@ -48,7 +48,10 @@ class ChatOptions:
     warmup: float
     seconds: float
     lost_after: float
-    """Seconds after which a message that has not come is lost."""
+    """Seconds after which a message that has not come is lost; in the end, all that has not come
+    after so many seconds in which nothing came."""
+    drain: float
+    """Seconds at most that the end may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
                 warmup=given.warmup,
                 seconds=given.seconds,
                 lost_after=given.lost_after,
+                drain=given.drain,
             )
         case "connects":
             return ConnectsOptions(site, given.connects, given.transport, given.keep_alive)
@@ -126,7 +130,16 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--warmup", type=_positive, default=1.0, help="seconds (1)")
     parser.add_argument("--seconds", type=_positive, default=10.0, help="the window measured (10)")
     parser.add_argument(
-        "--lost-after", type=_positive, default=5.0, help="seconds without a message to lose it (5)"
+        "--lost-after",
+        type=_positive,
+        default=5.0,
+        help="seconds after which a message is lost, and in the end, seconds without any (5)",
+    )
+    parser.add_argument(
+        "--drain",
+        type=_positive,
+        default=30.0,
+        help="seconds at most in the end for what is still on its way (30)",
     )
 
 

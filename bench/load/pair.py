@@ -20,7 +20,8 @@ _ACKNOWLEDGEMENT: Final = re.compile(rb'43(\d+)(\[\{"error")?')
 class Tally:
     """What all pairs of a run have sent and got.
 
-    Flaws are counted all the time, ``sent`` as well; the rest only while ``measuring``.
+    Flaws are counted all the time, ``sent`` and ``undelivered`` as well; the rest only while
+    ``measuring``.
     """
 
     faults: Faults
@@ -29,6 +30,7 @@ class Tally:
     delivered: int = 0
     acknowledged: int = 0
     latencies: Durations = field(default_factory=Durations)
+    undelivered: int = 0
     lost: int = 0
     late: int = 0
     duplicated: int = 0
@@ -69,9 +71,9 @@ class Pair:
         self._sender.on_acknowledgement = self._acknowledged
 
     @property
-    def settled(self) -> bool:
-        """Nothing is on its way any more."""
-        return not self._in_flight and not self._unacknowledged
+    def awaited(self) -> int:
+        """How many messages and acknowledgements are on their way."""
+        return len(self._in_flight) + len(self._unacknowledged)
 
     def keep_sending(self, window: int) -> None:
         """Keep so many messages on their way until :meth:`stop`."""
@@ -102,8 +104,11 @@ class Pair:
                 break  # the rest was sent later
             self._lose(number)
 
-    def end(self) -> None:
-        """Count as lost whatever is still on its way."""
+    def end(self, *, overloaded: bool) -> None:
+        """Count what is on its way as lost, unless an overloaded server may still have it."""
+        if overloaded:
+            self._tally.undelivered += len(self._in_flight)
+            return
         for number in list(self._in_flight):
             self._lose(number)
         self._tally.unacknowledged += len(self._unacknowledged)

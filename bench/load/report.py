@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 GENERATOR = "generator"
 """The group of processes that is always there: the load generator's own."""
+KEPT_UP: Final = 0.97
+"""Who delivers less of what is sent, while it is sent, can't keep up."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -50,16 +52,22 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="mode"):
     """PSS at the end, by group: pages shared by n processes count 1/n in each of them."""
 
     @property
+    def flaws(self) -> dict[str, int]:
+        """What a server must not do, and how often it did it."""
+        others = self.errors - sum(self.problems.values())
+        return {**self.problems, "other errors": others} if others else dict(self.problems)
+
+    @property
     def flawless(self) -> bool:
         """Nothing that a server must not do was seen."""
-        return self.errors == 0
+        return not self.flaws
 
 
 class ChatReport(Report, frozen=True, kw_only=True, tag="chat"):
     """Messages between pairs of clients.  ``usage`` is per delivered message.
 
     ``sent``, ``delivered``, ``acknowledged`` and ``latency`` are of the measuring window; the
-    flaws and ``sent_in_all`` are of the whole run, warm-up and end included.
+    flaws, ``undelivered`` and ``sent_in_all`` are of the whole run, warm-up and end included.
     """
 
     seconds: float
@@ -71,6 +79,11 @@ class ChatReport(Report, frozen=True, kw_only=True, tag="chat"):
     acknowledged: int
     latency: Latency
     """From sending, or from when the schedule wanted it sent, to arrival at the receiver."""
+    undelivered: int = 0
+    """Messages that a server which could not keep up with a schedule still had when the run ended.
+
+    They may be on their way or lost, which nobody can tell: so they are no flaw.
+    """
     lost: int
     """Messages that did not come within ``--lost-after`` seconds, nor later."""
     late: int
@@ -79,20 +92,23 @@ class ChatReport(Report, frozen=True, kw_only=True, tag="chat"):
     reordered: int
     """Messages that came after one that their sender had sent later."""
     unacknowledged: int
-    """Acknowledgements that were asked for and did not come."""
+    """Acknowledgements that were asked for and did not come, if the server kept up."""
 
     @property
-    def flawless(self) -> bool:
-        return not any(
-            (
-                self.errors,
-                self.lost,
-                self.late,
-                self.duplicated,
-                self.reordered,
-                self.unacknowledged,
-            )
-        )
+    def kept_up(self) -> bool:
+        """The server delivered as fast as was sent; otherwise it worked on a growing queue."""
+        return kept_up(self.sent, self.delivered)
+
+    @property
+    def flaws(self) -> dict[str, int]:
+        counts = {
+            "lost": self.lost,
+            "late": self.late,
+            "duplicated": self.duplicated,
+            "reordered": self.reordered,
+            "unacknowledged": self.unacknowledged,
+        }
+        return super().flaws | {what: count for what, count in counts.items() if count}
 
 
 class ConnectsReport(Report, frozen=True, kw_only=True, tag="connects"):
@@ -118,6 +134,11 @@ class IdleReport(Report, frozen=True, kw_only=True, tag="idle"):
     """The growth of PSS until the end, divided by the connections."""
     idle_cpu_percent: dict[str, float | None]
     """Of one core, while nothing happened but heartbeats."""
+
+
+def kept_up(sent: int, delivered: int) -> bool:
+    """Whether so few of the messages of a window could still be on their way at its end."""
+    return delivered >= KEPT_UP * sent
 
 
 AnyReport: TypeAlias = ChatReport | ConnectsReport | IdleReport

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ from tests.services.ports import free_port
 
 FLAWED = 5
 """The number of the message with which something goes wrong."""
+TARDY = 0.02
+"""Seconds that a slow server takes for a message, one after the other."""
 _EVENT = re.compile(r"42(?P<id>\d*)(?P<event>\[.*)", re.DOTALL)
 
 
@@ -33,6 +36,8 @@ class Flaw(Enum):
     NO_ACKNOWLEDGEMENT = auto()
     ERROR_ACKNOWLEDGEMENT = auto()
     REFUSAL = auto()
+    SLOWNESS = auto()
+    """With every message, but only that: none is lost."""
 
 
 class FlawedServer:
@@ -66,6 +71,8 @@ class FlawedServer:
         self._messages += 1
         flaw = self._flaw if self._messages == FLAWED else Flaw.NONE
         receiver = self._here[message["receiver"]]
+        if self._flaw is Flaw.SLOWNESS:
+            await asyncio.sleep(TARDY)
         text = "@0.9999@" if flaw is Flaw.FOREIGN else message["message"]
         packet = f"42{json.dumps(['message', {'id': 'an-id', 'message': text}])}"
         packet = packet.replace('["message", ', '["message",')  # as JavaScript writes it

@@ -109,6 +109,27 @@ async def test_a_flaw_is_counted(flaw: Flaw, field: str) -> None:
     assert not report.flawless
 
 
+async def test_what_queues_in_a_slow_server_is_waited_for() -> None:
+    # 50 messages a second of 300, which takes it a second longer; nothing is lost for that.
+    report = await _overload("--lost-after", "0.5")
+    assert not report.kept_up
+    assert (report.undelivered, report.lost, report.late) == (0, 0, 0)
+    assert report.flawless
+
+
+async def test_what_queues_for_too_long_is_undelivered_and_not_lost() -> None:
+    report = await _overload("--lost-after", "0.5", "--drain", "0.1")
+    assert report.undelivered > 0
+    assert (report.lost, report.unacknowledged) == (0, 0)
+    assert report.flawless
+
+
+async def test_a_loss_on_a_schedule_is_told_of_a_server_that_keeps_up() -> None:
+    report = await _chat_with(Flaw.LOSS, "--rate", "200", "--seconds", "1")
+    assert report.kept_up
+    assert (report.lost, report.undelivered) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("flaw", "problem"),
     [
@@ -145,12 +166,16 @@ def test_only_servers_of_this_machine_are_put_under_load(
     assert "not of the form http://127.0.0.1:PORT" in capsys.readouterr().err
 
 
-async def _chat_with(flaw: Flaw) -> ChatReport:
+async def _chat_with(flaw: Flaw, *more: str) -> ChatReport:
     """A short run against a server with a flaw."""
     async with flawed_server(flaw) as url:
-        return await _chat(
-            *("--url", url, "--secret", SECRET, "--pairs", "1", "--acknowledgements", *HASTY)
-        )
+        site = ("--url", url, "--secret", SECRET, "--pairs", "1", "--acknowledgements")
+        return await _chat(*site, *HASTY, *more)
+
+
+async def _overload(*more: str) -> ChatReport:
+    """A schedule that is too fast for a slow server, which loses nothing."""
+    return await _chat_with(Flaw.SLOWNESS, "--rate", "300", "--seconds", "0.15", *more)
 
 
 async def _chat(*arguments: str) -> ChatReport:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from bench.errors import CannotRun
 from bench.load.report import ChatReport
@@ -41,7 +42,8 @@ def test_rounds_are_interleaved_and_who_cannot_run_is_left_out(servers: Fleet) -
     specs = {"transport": again, "failing": failing}
     told: list[str] = []
     runner = Runner(servers, specs, seconds=0.3, tell=told.append)
-    runner.run([Turn(MEASURE, ("failing", "transport"), 2)])
+    for _ in runner.run([Turn(MEASURE, ("failing", "transport"), 2)]):
+        pass
 
     assert [(run.server, run.round) for run in runner.runs] == [("transport", 1), ("transport", 2)]
     for run in runner.runs:
@@ -52,6 +54,26 @@ def test_rounds_are_interleaved_and_who_cannot_run_is_left_out(servers: Fleet) -
     assert omission.server == "failing"
     assert omission.reason == "it ended with status 1: it lacks something"
     assert any("left out: failing" in line for line in told)
+
+
+def test_what_was_measured_is_there_after_each_run(servers: Fleet) -> None:
+    runner = Runner(servers, catalogue(), seconds=0.1, tell=print)
+    going = runner.run([Turn(MEASURE, ("transport",), 2)])
+    next(going)
+    assert [run.round for run in runner.runs] == [1]
+    next(going)
+    assert [run.round for run in runner.runs] == [1, 2]
+
+
+def test_a_fresh_run_starts_its_server_but_once(servers: Fleet, tmp_path: Path) -> None:
+    script = f'echo >> {tmp_path}/starts; exec "$0" -m bench.instant'
+    spec = replace(catalogue()["transport"], command=("sh", "-c", script, sys.executable))
+    servers.use([spec])  # what it sets up is there already
+    runner = Runner(servers, {"transport": spec}, seconds=0.1, tell=print)
+    for _ in runner.run([Turn(replace(MEASURE, fresh=True), ("transport",), 2)]):
+        pass
+    assert len(runner.runs) == 2
+    assert (tmp_path / "starts").read_text() == "\n" * 3
 
 
 def test_servers_that_are_not_wanted_any_more_are_ended(servers: Fleet) -> None:

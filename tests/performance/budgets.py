@@ -1,8 +1,9 @@
 """The budgets: what each path cost when that was last accepted.
 
 They are kept in ``budgets.json``, which ``python -m tests.performance --save``
-writes: the highest of three runs.  Lower them with a change that makes
-something faster; a change that raises one shows it to its reviewers.
+writes, as :func:`tests.performance.figures.summary` makes them of three runs.
+Lower them with a change that makes something faster; a change that raises one
+shows it to its reviewers.
 """
 
 from __future__ import annotations

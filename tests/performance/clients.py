@@ -10,6 +10,7 @@ from typing import Final
 
 from websockets.frames import Frame, Opcode
 
+from parley.socketio.front import FrontProtocol
 from parley.socketio.websocket import WebSocketTransport
 from tests.unit.socketio import Wire
 
@@ -36,6 +37,10 @@ class CountingWire(Wire):
         self._missing = 0
         self._all_here: asyncio.Future[None] | None = None
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
     def lose(self, exc: Exception | None = None) -> None:
         super().lose(exc)
         if self._all_here is not None:
@@ -61,17 +66,17 @@ class Client:
 
     def __init__(self, protocol: type[WebSocketTransport], token: str) -> None:
         self.wire = CountingWire()
-        self._class = protocol
+        self._config = SimpleNamespace(ws_protocol_class=protocol)
         self._state = SimpleNamespace(connections=set())
         self._join = frames([b'40{"token":"%b"}' % token.encode()])
 
     def connect(self) -> asyncio.Future[None]:
-        """Ask to be let in; done when it is."""
+        """Ask to be let in, at the server's front; done when it is."""
         opened = self.wire.expect(_OPENING)
-        protocol = self.wire.protocol = self._class(None, self._state, None)
-        protocol.connection_made(self.wire)
-        protocol.data_received(_HEAD)
-        protocol.data_received(self._join)
+        self.wire.protocol = FrontProtocol(self._config, self._state, None)
+        self.wire.protocol.connection_made(self.wire)
+        self.wire.protocol.data_received(_HEAD)
+        self.wire.protocol.data_received(self._join)
         return opened
 
     def say(self, data: bytes) -> None:

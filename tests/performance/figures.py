@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -72,12 +73,17 @@ def complaints(report: Report, budgets: Report) -> dict[str, str]:
     return found
 
 
-def highest(reports: Sequence[Report]) -> Report:
-    """The most that anything costs in several reports of the same Python."""
+def summary(reports: Sequence[Report]) -> Report:
+    """What budgets are made of, from several reports of the same Python.
+
+    The most that was counted, since hardly anything but chance makes it less; and the median of
+    CPU time, since the highest comes from a moment in which the machine was slow, and would allow
+    much more than the limit says.
+    """
     paths = {
         path: Figures(
             **{
-                kind: max(getattr(report.paths[path], kind) for report in reports)
+                kind: _typical(kind)([getattr(report.paths[path], kind) for report in reports])
                 for kind in Figures.__struct_fields__
             }
         )
@@ -85,6 +91,10 @@ def highest(reports: Sequence[Report]) -> Report:
     }
     memory = {name: max(report.memory[name] for report in reports) for name in reports[0].memory}
     return Report(paths, memory, reports[0].python)
+
+
+def _typical(kind: str) -> Callable[[Sequence[float]], Any]:
+    return statistics.median if kind == "cpu" else max
 
 
 def _flat(report: Report) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.performance.figures import Figures, Report, complaints, highest
+from tests.performance.figures import Figures, Report, complaints, summary
 
 BUDGET = Figures(instructions=1000, calls=30, tasks=0.01, cpu=20, writes=1)
 BUDGETS = Report({"send": BUDGET}, {"idle": 2000}, "3.11")
@@ -57,8 +57,12 @@ def test_a_path_without_a_budget_is_noticed() -> None:
     assert set(complaints(fewer, BUDGETS)) == {"idle: memory"}
 
 
-def test_the_highest_of_several_reports() -> None:
-    other = Report({"send": replace(BUDGET, instructions=900, writes=3)}, {"idle": 2100}, "3.11")
-    assert highest([BUDGETS, other]) == Report(
-        {"send": replace(BUDGET, writes=3)}, {"idle": 2100}, "3.11"
+def test_budgets_are_the_most_that_was_counted_and_the_median_of_the_time() -> None:
+    reports = [
+        BUDGETS,
+        replace(report(instructions=900, writes=3, cpu=33), memory={"idle": 2100}),
+        report(cpu=21),
+    ]
+    assert summary(reports) == Report(
+        {"send": replace(BUDGET, writes=3, cpu=21)}, {"idle": 2100}, "3.11"
     )

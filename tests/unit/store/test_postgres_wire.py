@@ -19,7 +19,7 @@ TEXTS = [
     "null",
     " both ends ",
     'a "quoted" word',
-    "back\\slash, \\\" and \\\\",
+    'back\\slash, \\" and \\\\',
     "{curly, brackets}",
     "line\nfeed\r\ttab",
     "\x01\x7f\x80",
