@@ -10,6 +10,7 @@ from typing import Final
 import psutil
 
 from bench.errors import CannotRun
+from parley.store.postgres_connect import PostgresOptions
 from tests.services.postgres import Installation, PostgresServer
 from tests.services.valkey import ValkeyServer
 
@@ -85,6 +86,12 @@ class Services:
             backends.stop()
             raise
         return backends
+
+    @contextmanager
+    def database(self) -> Iterator[PostgresOptions]:
+        """A new database, and how to reach it."""
+        with self._postgres.temporary_database() as name:
+            yield self._postgres.options(database=name)
 
     def version(self) -> str:
         """Of PostgreSQL."""

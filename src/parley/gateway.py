@@ -142,8 +142,12 @@ class Gateway:
     def _rules(self) -> dict[str, Rule]:
         return {
             "ping": self._ping,
-            "send message": self._send_message,
-            "receive message": self._receive_message,
+            "send message": partial(
+                self._ask, _draft, "{receiver, message}", self._service.send, _encode
+            ),
+            "receive message": partial(
+                self._ask, _received_mark, "{chatId}", self._service.receive, _encode_receipt
+            ),
             "unreceived messages": partial(self._list, self._listing.unreceived),
             "all messages": partial(self._list, self._listing.all),
         }
@@ -239,23 +243,20 @@ class Gateway:
         socket.send(_pong)
         event.ack(PONG)
 
-    def _send_message(self, socket: Socket, event: Event) -> None:
-        draft = _data(event, _draft, "{receiver, message}")
-        self._ask(socket, event, self._service.send, draft, _encode)
-
-    def _receive_message(self, socket: Socket, event: Event) -> None:
-        mark = _data(event, _received_mark, "{chatId}")
-        self._ask(socket, event, self._service.receive, mark, _encode_receipt)
-
     def _ask(
         self,
+        decoder: msgspec.json.Decoder[D],
+        shape: str,
+        request: Callable[[UserId, D, Callable[[T | ChatError], None]], int],
+        to_json: Callable[[T], bytes],
         socket: Socket,
         event: Event,
-        request: Callable[[UserId, D, Callable[[T | ChatError], None]], int],
-        data: D,
-        to_json: Callable[[T], bytes],
     ) -> None:
-        """Have the service do something, and acknowledge its outcome as ``to_json`` puts it."""
+        """Have the service do something, and acknowledge its outcome as ``to_json`` puts it.
+
+        The event's data is what ``decoder`` makes of it; ``shape`` says in words what that needs.
+        """
+        data = _data(event, decoder, shape)
         socket.session.hold()
         try:
             device: Device = socket.data

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 import msgspec
 
@@ -110,9 +110,9 @@ class ChatService:
         """
         now = int(self._clock.now() * 1000)
         new = NewChat(
-            self._chat_id(draft.id, now),
+            ChatId(self._new_id(now) if draft.id is None else _chosen(draft.id)),
             sender,
-            UserId(_uuid(draft.receiver, "receiver", "the UUID of a user")),
+            UserId(parse_uuid(draft.receiver) or _refuse("receiver must be the UUID of a user")),
             self._text(draft.message),
             now,
             draft.id is not None,
@@ -129,7 +129,7 @@ class ChatService:
         Raises:
             ChatError: BAD_REQUEST, and ``done`` is not called.
         """
-        chat_id = ChatId(_uuid(mark.chatId, "chatId", "the UUID of a chat"))
+        chat_id = ChatId(parse_uuid(mark.chatId) or _refuse("chatId must be the UUID of a chat"))
         receipt = Receipt(user, chat_id)
         return self._batcher.submit(receipt, partial(self._received, done, chat_id))
 
@@ -182,11 +182,6 @@ class ChatService:
         else:
             done(not_found())
 
-    def _chat_id(self, chosen: str | None, now: int) -> ChatId:
-        if chosen is None:
-            return ChatId(self._new_id(now))
-        return ChatId(_uuid(chosen, "id", "a UUID that you chose for the chat"))
-
     def _text(self, message: str) -> str:
         if not message:
             raise bad_request("message must not be empty")
@@ -197,8 +192,9 @@ class ChatService:
         return message
 
 
-def _uuid(text: str, field: str, what: str) -> str:
-    parsed = parse_uuid(text)
-    if parsed is None:
-        raise bad_request(f"{field} must be {what}")
-    return parsed
+def _chosen(text: str) -> str:
+    return parse_uuid(text) or _refuse("id must be a UUID that you chose for the chat")
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise bad_request(problem)

@@ -27,7 +27,7 @@ class Answering(Protocol):
 class Event:
     """One event that a client emitted."""
 
-    __slots__ = ("_attachments", "_id", "_raw", "_socket", "name")
+    __slots__ = ("_attachments", "_id", "_raw", "_socket", "binary", "name", "wants_ack")
 
     def __init__(
         self,
@@ -42,20 +42,14 @@ class Event:
         self._raw = raw
         self._id = ack_id
         self._attachments = attachments
+        self.binary = bool(attachments)
+        """Attachments came with it."""
+        self.wants_ack = ack_id is not None
+        """The client asked for an acknowledgement, which has not been given yet."""
 
     def __len__(self) -> int:
         """The number of arguments."""
         return len(self._raw) - 1
-
-    @property
-    def wants_ack(self) -> bool:
-        """True until the acknowledgement that the client asked for is given."""
-        return self._id is not None
-
-    @property
-    def binary(self) -> bool:
-        """True if attachments came with it."""
-        return bool(self._attachments)
 
     def args(self) -> list[Any]:
         """The arguments as Python's own types; attachments are ``bytes``.
@@ -76,12 +70,12 @@ class Event:
 
     def ack(self, *values: object) -> None:
         """Answer the acknowledgement, if one was asked for and not yet given."""
-        ack_id, self._id = self._id, None
-        if ack_id is not None:
-            self._socket.send_values(PacketType.ACK, ack_id, values)
+        if self.wants_ack:
+            self.wants_ack = False
+            self._socket.send_values(PacketType.ACK, self._id, values)
 
     def ack_json(self, array: bytes) -> None:
         """As :meth:`ack`, with the JSON array of the values already encoded."""
-        ack_id, self._id = self._id, None
-        if ack_id is not None:
-            self._socket.send_json(PacketType.ACK, ack_id, array)
+        if self.wants_ack:
+            self.wants_ack = False
+            self._socket.send_json(PacketType.ACK, self._id, array)
