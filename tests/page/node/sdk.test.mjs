@@ -278,7 +278,7 @@ test("asking while offline, or for what there isn't, rejects", async () => {
 test("a listener that fails harms nobody else", async () => {
   const [alice, bob] = [client(), await connected()];
   const failures = [];
-  process.on("uncaughtException", (error) => failures.push(error.message));
+  process.setUncaughtExceptionCaptureCallback(({ message }) => failures.push(message));
   alice.parley.on("stored", () => {
     throw new Error("hush");
   });
@@ -286,7 +286,7 @@ test("a listener that fails harms nobody else", async () => {
   await Promise.all(numbered(2).map((text) => alice.parley.send(bob.user, text)));
   assert.equal(alice.heard.stored.length, 2);
   assert.deepEqual(failures, ["hush", "hush"]);
-  process.removeAllListeners("uncaughtException");
+  process.setUncaughtExceptionCaptureCallback(null);
 });
 
 test("a sender learns what was received, at once or by asking", async () => {

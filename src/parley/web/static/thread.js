@@ -80,6 +80,7 @@ export class Thread {
     if (!this.#conversation) return;
     const entries = this.#conversation.entries.slice(-this.#window);
     const fromEnd = this.#log.scrollHeight - this.#log.scrollTop;
+    this.#atEnd &&= this.#isAtEnd(); // the event of a scroll comes later than the scroll
     const grewUp = entries.length > 0 && !this.#nodes.has(entries[0].id);
     arrange($("messages"), this.#items(entries));
     show($("earlier"), more || entries.length < this.#conversation.entries.length);
@@ -147,10 +148,14 @@ export class Thread {
   // -- scrolling
 
   #scrolled() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < CLOSE;
+    this.#atEnd = this.#isAtEnd();
     this.#pointDown();
     this.#actions.look();
+  }
+
+  #isAtEnd() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#log;
+    return scrollHeight - scrollTop - clientHeight < CLOSE;
   }
 
   #toEnd() {
@@ -180,6 +185,7 @@ export class Thread {
     this.#text.value = "";
     this.#fit();
     this.#atEnd = true;
+    this.#toEnd();
     this.#actions.send(text);
     this.focus();
   }
