@@ -26,7 +26,7 @@ from parley.socketio.endpoint import PollingEndpoint
 from parley.socketio.options import Options
 from parley.socketio.peer_server import PeerServer
 from parley.socketio.server import Server
-from parley.web import health
+from parley.web import health, page
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,14 @@ PATH: Final = "/socket.io/"
 class Parley:
     """One node: everything between the store and the sockets."""
 
-    def __init__(self, settings: Settings, place: Place, backends: Backends, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        place: Place,
+        backends: Backends,
+        clock: Clock,
+        ready_users: page.ReadyUsers | None = None,
+    ) -> None:
         store, bus, self._node = backends.store, backends.bus, backends.node
         self._grace = settings.shutdown_grace
         self._stop_by: float | None = None
@@ -79,7 +86,7 @@ class Parley:
                 *health.routes(
                     self.server.engine, store, bus, (self._all_workers or metrics).exposition
                 ),
-                Route("/", _index),
+                *(page.routes(ready_users) if settings.page else [Route("/", _index)]),
             ]
         )
 

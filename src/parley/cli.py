@@ -27,7 +27,7 @@ from parley.listen import bind, url_of
 from parley.model import UserId
 from parley.settings import Settings, load_secret, load_settings, settings_table
 from parley.supervisor import Supervisor
-from parley.tokens import mint_token, parse_ttl
+from parley.tokens import ReadyUser, mint_token, parse_ttl
 
 log = structlog.get_logger()
 
@@ -174,7 +174,9 @@ def _dev(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
-        return _serve_here(settings, sock, lambda: _print_banner(data, url))
+        return _serve_here(
+            settings, sock, lambda: _print_banner(data, url), ready_users=data.ready_users
+        )
 
 
 def _token(arguments: argparse.Namespace) -> int:
@@ -199,6 +201,7 @@ def _serve_here(
     on_ready: Callable[[], None],
     group: str = "",
     number: int = 1,
+    ready_users: Callable[[], Sequence[ReadyUser]] | None = None,
 ) -> int:
     # Late, so that `parley --help` and `parley token` do not wait for all of it.
     from parley.backends import Place  # noqa: PLC0415
@@ -206,7 +209,8 @@ def _serve_here(
 
     # A signal that the server has answered by stopping may be raised again behind it.
     with contextlib.suppress(KeyboardInterrupt):
-        serve(settings, sock, on_ready=on_ready, place=Place(number, group))
+        place = Place(number, group)
+        serve(settings, sock, on_ready=on_ready, place=place, ready_users=ready_users)
     return OK
 
 
@@ -218,7 +222,8 @@ def _print_banner(data: devmode.DevData, url: str) -> None:
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
     """The options that stand for a variable, as variables: those are checked in one place."""
-    options = {name: getattr(arguments, name, None) for name in ("host", "port", "workers")}
+    names = ("host", "port", "workers", "page")
+    options = {name: getattr(arguments, name, None) for name in names}
     return {name.upper(): value for name, value in options.items() if value is not None}
 
 
@@ -270,6 +275,12 @@ def _add_start(commands: _Commands) -> None:
     _add_address(start, "0.0.0.0")  # noqa: S104 - shown, not bound
     start.add_argument("--workers", metavar="N", help="processes that serve; wins over WORKERS")
     start.add_argument("--watch", action="store_true", help="restart when code or .env changes")
+    start.add_argument(
+        "--page",
+        action="store_const",
+        const="true",
+        help="serve the web page too, a chat client at /; wins over PAGE",
+    )
     start.set_defaults(command=_start)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from parley.environment import read_variables
 from parley.settings import Settings, load_settings
-from parley.tokens import mint_token
+from parley.tokens import ReadyUser, mint_token
 
 TOKEN_TTL = 30 * 86_400
 DEFAULT_DATA = Path(".parley")
@@ -44,6 +44,11 @@ class DevData(msgspec.Struct, frozen=True):
     def token(self, user: UUID) -> str:
         """A new token for ``user``, valid for 30 days."""
         return mint_token(self.secret, user, TOKEN_TTL)
+
+    def ready_users(self) -> tuple[ReadyUser, ...]:
+        """Everybody, each with a new token."""
+        people = {"Alice": self.users.alice, "Bob": self.users.bob}
+        return tuple(ReadyUser(name, user, self.token(user)) for name, user in people.items())
 
 
 def open_data(folder: Path) -> DevData:
@@ -102,6 +107,7 @@ def dev_settings(
         "DATABASE_TYPE": "sqlite",
         "DATABASE_DB": str(data.folder / "parley.db"),
         "WORKERS": "1",
+        "PAGE": "true",
     }
     return load_settings({**defaults, **variables, **overrides, **fixed}, dotenv)
 

@@ -23,6 +23,7 @@ from parley.clock import SystemClock
 from parley.settings import Settings
 from parley.socketio.front import FrontProtocol
 from parley.socketio.websocket import websocket_protocol
+from parley.web.page import ReadyUsers
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,12 @@ def serve(
     *,
     on_ready: Callable[[], None] | None = None,
     place: Place = _ALONE,
+    ready_users: ReadyUsers | None = None,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; then stop gracefully and return.
 
-    ``on_ready`` is called when connections are accepted.
+    ``on_ready`` is called when connections are accepted.  The web page offers to
+    log in as one of ``ready_users``.
 
     Raises:
         BackendBroken: the database or Redis can't be used.
@@ -59,7 +62,7 @@ def serve(
         signal.signal(signal.SIGHUP, _say_how_to_restart)
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
     with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, sock, on_ready, place))
+        runner.run(_serve(settings, sock, on_ready, place, ready_users))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -72,11 +75,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(
-    settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None, place: Place
+    settings: Settings,
+    sock: socket.socket,
+    on_ready: Callable[[], None] | None,
+    place: Place,
+    ready_users: ReadyUsers | None,
 ) -> None:
     stop = _StopSignals()
     async with open_backends(settings, place) as backends:
-        parley = Parley(settings, place, backends, SystemClock())
+        parley = Parley(settings, place, backends, SystemClock(), ready_users)
         try:
             await parley.start()
             server = _Server(_uvicorn_config(settings, parley), parley, on_ready)

@@ -170,6 +170,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             examples=["https://app.example.com,https://admin.example.com"],
         ),
     ] = ()
+    page: Annotated[
+        bool, Meta(description="Serve the web page, a chat client for the browser, at /.")
+    ] = False
     jwt_user_claims: Annotated[
         tuple[str, ...],
         Meta(

@@ -10,9 +10,18 @@ import time
 from uuid import UUID
 
 import jwt
+import msgspec
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST = 10 * 365 * 86_400
+
+
+class ReadyUser(msgspec.Struct, frozen=True):
+    """Somebody as whom one can log in at once, to try things out."""
+
+    name: str
+    id: UUID
+    token: str
 
 
 def mint_token(secret: str, user: UUID, ttl: int) -> str:

@@ -1,0 +1,40 @@
+// The state of the connection, as people should know it.
+
+import { $, show, write } from "./dom.js";
+
+const LOST = "You’re offline. What you write is kept here and sent later.";
+
+export class Banner {
+  #parley;
+  /** It was offline since it was connected; attempts in between are no news. */
+  #lost = false;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #ticks;
+
+  /** @param {import("./parley.js").Parley} parley */
+  constructor(parley) {
+    this.#parley = parley;
+    $("retry").addEventListener("click", () => parley.connect());
+  }
+
+  render() {
+    const { state } = this.#parley;
+    const connected = state === "connected";
+    this.#lost = state === "offline" || (this.#lost && !connected);
+    $("chat").dataset.state = this.#lost ? "offline" : state;
+    write($("my-state"), connected ? "Connected" : this.#lost ? "Offline" : "Connecting…");
+    write($("banner-text"), this.#lost ? LOST : "Connecting…");
+    show($("banner"), !connected);
+    show($("retry"), this.#lost);
+    $("retry").disabled = state !== "offline";
+    clearInterval(this.#ticks);
+    this.#tick();
+    if (state === "offline") this.#ticks = setInterval(() => this.#tick(), 250);
+  }
+
+  #tick() {
+    const seconds = Math.max(1, Math.ceil((this.#parley.retryAt - Date.now()) / 1000));
+    const next = this.#parley.state === "offline" ? `Trying again in ${seconds} s.` : "Trying now…";
+    write($("banner-countdown"), this.#lost ? next : "");
+  }
+}

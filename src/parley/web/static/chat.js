@@ -1,0 +1,244 @@
+// Joins the connection, what has been said, and what is shown of it.
+
+import { Banner } from "./banner.js";
+import { Conversations } from "./conversations.js";
+import { $ } from "./dom.js";
+import { History } from "./history.js";
+import { List } from "./list.js";
+import { Parley, ParleyError } from "./parley.js";
+import { Sent } from "./sent.js";
+import { Thread } from "./thread.js";
+import { counted } from "./words.js";
+
+const FRAME = 16; // milliseconds in which changes gather before they are shown
+const PAUSE = 2_000; // milliseconds before what failed on a living connection is tried again
+const PAGES = 5; // of history fetched at once, in search of older messages of one conversation
+
+export class Chat {
+  #people;
+  #parley;
+  #conversations;
+  #sent;
+  #history;
+  #banner;
+  #list;
+  #thread;
+  #windows;
+  /** @type {string | undefined} With whom the open conversation is. */
+  #open;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #due;
+  /** @type {string[]} What is to be read out. */
+  #news = [];
+
+  /**
+   * @param {object} options
+   * @param {string} options.me
+   * @param {string} options.token
+   * @param {import("./people.js").People} options.people
+   * @param {(error: ParleyError) => void} options.onRefused the token is no good (any more)
+   */
+  constructor({ me, token, people, onRefused }) {
+    this.#people = people;
+    this.#parley = new Parley({
+      token: () => token,
+      account: me,
+      storage: localStorage,
+      receipts: true,
+    });
+    this.#conversations = new Conversations(me);
+    this.#sent = new Sent(me);
+    this.#history = new History(this.#parley, (chat) => this.#conversations.chat(chat));
+    this.#banner = new Banner(this.#parley);
+    this.#list = new List(people, (peer) => this.open(peer));
+    this.#thread = new Thread(people, {
+      send: (text) => this.#send(text),
+      again: (entry) => this.#send(entry.text, entry.id),
+      earlier: () => this.#earlier(),
+      look: () => this.#changed(),
+      back: () => this.back(),
+    });
+    // Other windows of the same user.
+    this.#windows = new BroadcastChannel(`parley:${me}`);
+    this.#windows.onmessage = ({ data }) => this.#hearWindow(data);
+    this.#listen(onRefused);
+    document.addEventListener("visibilitychange", () => this.#changed());
+    setInterval(() => this.#changed(), 60_000); // "Today" becomes "Yesterday"
+  }
+
+  start() {
+    for (const chat of this.#sent.load()) this.#conversations.chat(chat);
+    this.#takeOutbox();
+    this.#banner.render();
+    this.#render();
+    this.#parley.connect();
+  }
+
+  /** Shows the conversation with somebody, who may be new. @param {string} peer */
+  open(peer) {
+    this.#open = peer;
+    $("chat").dataset.pane = "thread";
+    this.#thread.open(this.#conversations.with(peer));
+    this.#render();
+    // On a touch screen, this would cover half of the conversation with a keyboard.
+    if (!matchMedia("(pointer: coarse)").matches) this.#thread.focus();
+  }
+
+  /** Has somebody in the list. @param {string} peer */
+  list(peer) {
+    this.#conversations.with(peer);
+    this.#changed();
+  }
+
+  /** Leads from the conversation to the list; where both are shown, with the keyboard only. */
+  back() {
+    $("chat").dataset.pane = "list";
+    this.#list.focus(this.#open);
+    this.#changed();
+  }
+
+  // -- the connection
+
+  /** @param {(error: ParleyError) => void} onRefused */
+  #listen(onRefused) {
+    const parley = this.#parley;
+    parley.on("state", (state) => {
+      this.#banner.render();
+      if (state === "connected") this.#synchronize();
+    });
+    parley.on("message", (chat) => {
+      const isNew = this.#conversations.chat(chat);
+      if (isNew && chat.sender !== this.#conversations.me) this.#tell(chat);
+      this.#changed();
+    });
+    parley.on("stored", (chat) => {
+      this.#sent.keep(chat);
+      this.#conversations.chat(chat);
+      this.#windows.postMessage({ stored: chat });
+      this.#changed();
+    });
+    parley.on("failed", (draft, error) => {
+      this.#conversations.failed(draft, error.message);
+      this.#news.push(`Not sent: ${error.message}`);
+      this.#changed();
+    });
+    parley.on("received", ({ chatId }) => this.#delivered([chatId]));
+    parley.on("error", (error) => {
+      if (!String(error.code).startsWith("token_")) return;
+      if (parley.state === "connected") return; // it ends now, and the next one is refused
+      parley.close();
+      onRefused(error);
+    });
+  }
+
+  async #synchronize() {
+    this.#takeOutbox();
+    await this.#patiently(() => this.#history.refresh());
+    this.#changed();
+    for (const { receiver, chatIds } of this.#conversations.undelivered()) {
+      const known = await this.#patiently(() => this.#parley.delivery(receiver, chatIds));
+      this.#delivered(known ?? []);
+    }
+  }
+
+  /**
+   * Asks again while the server can't answer; undefined if it won't, or if the connection is lost:
+   * with the next one, all is asked anew.
+   * @template T @param {() => Promise<T>} request @returns {Promise<T | undefined>}
+   */
+  async #patiently(request) {
+    for (;;) {
+      try {
+        return await request();
+      } catch (error) {
+        if (!(error instanceof ParleyError)) throw error;
+        if (!error.retryable || this.#parley.state !== "connected") return undefined;
+        await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      }
+    }
+  }
+
+  async #earlier() {
+    if (!this.#open) return;
+    const conversation = this.#conversations.with(this.#open);
+    const before = conversation.entries.length;
+    for (let pages = 0; pages < PAGES && !this.#history.complete; pages++) {
+      await this.#history.earlier().catch(() => (pages = PAGES));
+      if (conversation.entries.length > before) return;
+    }
+  }
+
+  // -- messages
+
+  /** @param {string} text @param {string} [id] of one that failed */
+  #send(text, id) {
+    if (!this.#open) return;
+    this.#parley.send(this.#open, text, id).catch(() => {}); // the event `failed` tells
+    this.#takeOutbox();
+    this.#render();
+  }
+
+  /** Shows what waits to be sent, also what another window left behind. */
+  #takeOutbox() {
+    for (const draft of this.#parley.outbox) this.#conversations.draft(draft);
+    this.#changed();
+  }
+
+  /** @param {string[]} chatIds */
+  #delivered(chatIds) {
+    for (const id of chatIds) {
+      this.#sent.delivered(id);
+      this.#conversations.delivered(id);
+    }
+    this.#changed();
+  }
+
+  /** @param {{stored?: import("./parley.js").Chat, shown?: string}} news */
+  #hearWindow({ stored, shown }) {
+    if (stored) this.#conversations.chat(stored);
+    if (shown) this.#conversations.shown(shown);
+    this.#changed();
+  }
+
+  // -- showing
+
+  #changed() {
+    this.#due ??= setTimeout(() => this.#render(), FRAME);
+  }
+
+  #render() {
+    clearTimeout(this.#due);
+    this.#due = undefined;
+    this.#thread.render(!this.#history.complete && this.#parley.state === "connected");
+    this.#acknowledge();
+    this.#list.render(this.#conversations.list, this.#open);
+    const { unread } = this.#conversations;
+    document.title = unread ? `(${unread}) Parley` : "Parley";
+    this.#readOut();
+  }
+
+  /** Says that messages were received: those that are in sight. */
+  #acknowledge() {
+    if (!this.#open || !this.#thread.inSight) return;
+    for (const { id, owed } of this.#conversations.with(this.#open).entries) {
+      if (!owed) continue;
+      this.#conversations.shown(id);
+      this.#parley.received(id);
+      this.#windows.postMessage({ shown: id });
+    }
+  }
+
+  /** Has a new message read out. @param {import("./parley.js").Chat} chat */
+  #tell({ sender, message }) {
+    const name = this.#people.nameOf(sender);
+    this.#news.push(sender === this.#open ? `${name}: ${message}` : `New message from ${name}`);
+  }
+
+  #readOut() {
+    if (!this.#news.length) return;
+    const [first] = this.#news;
+    $("announcer").textContent =
+      this.#news.length === 1 ? first : counted(this.#news.length, "new message");
+    this.#news = [];
+  }
+}

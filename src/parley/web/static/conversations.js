@@ -1,0 +1,166 @@
+// What has been said, and with whom. Knows neither the page nor the network.
+
+/** How far a message of mine has come; none goes back once it is stored. */
+const RANKS = { failed: 0, waiting: 0, stored: 1, received: 2 };
+
+/**
+ * @typedef {import("./parley.js").Chat} Chat
+ * @typedef {keyof typeof RANKS} Mark
+ * @typedef {object} Entry one message as a conversation shows it
+ * @property {string} id
+ * @property {string} text
+ * @property {number} at milliseconds since 1970: by the server's clock, once it is stored
+ * @property {boolean} mine
+ * @property {Mark} [mark] of mine
+ * @property {string} [problem] why it failed
+ * @property {boolean} [owed] the server isn't told yet that it was received here
+ */
+
+export class Conversation {
+  /** @type {Map<string, Entry>} */
+  #entries = new Map();
+  /** @type {Entry[] | undefined} */
+  #sorted;
+  #unread = 0;
+
+  /** @param {string} peer the other one's id */
+  constructor(peer) {
+    this.peer = peer;
+  }
+
+  /** Everything, the oldest first; what waits to be sent comes last. */
+  get entries() {
+    this.#sorted ??= [...this.#entries.values()].sort(byTime);
+    return this.#sorted;
+  }
+
+  get latest() {
+    return this.entries.at(-1);
+  }
+
+  /** How many of theirs haven't been shown. */
+  get unread() {
+    return this.#unread;
+  }
+
+  /** @param {string} id */
+  get(id) {
+    return this.#entries.get(id);
+  }
+
+  /**
+   * Adds a message, or what is new about it; what is known is never taken back.
+   * @param {Entry} entry @returns {boolean} whether the message is new here
+   */
+  put(entry) {
+    const known = this.#entries.get(entry.id);
+    if (known?.mark && entry.mark && RANKS[entry.mark] < RANKS[known.mark]) return false;
+    const owed = Boolean(entry.owed && (known?.owed ?? true));
+    this.#entries.set(entry.id, { ...entry, owed });
+    this.#unread += count(owed, entry) - count(known?.owed, known);
+    this.#sorted = undefined;
+    return known === undefined;
+  }
+
+  /** Takes note that a message has been shown. @param {string} id */
+  settle(id) {
+    const entry = this.#entries.get(id);
+    if (entry?.owed) this.put({ ...entry, owed: false });
+  }
+}
+
+/** @param {boolean | undefined} owed @param {Entry | undefined} entry */
+function count(owed, entry) {
+  return owed && !entry?.mine ? 1 : 0;
+}
+
+/** @param {Entry} a @param {Entry} b */
+function byTime(a, b) {
+  return Number(isPending(a)) - Number(isPending(b)) || a.at - b.at;
+}
+
+/** @param {Entry} entry */
+function isPending({ mark }) {
+  return mark === "waiting" || mark === "failed";
+}
+
+export class Conversations {
+  /** @type {Map<string, Conversation>} */
+  #byPeer = new Map();
+  /** @type {Map<string, Conversation>} */
+  #byChat = new Map();
+
+  /** @param {string} me */
+  constructor(me) {
+    this.me = me;
+  }
+
+  /** The conversation with somebody, new if need be. @param {string} peer */
+  with(peer) {
+    let conversation = this.#byPeer.get(peer);
+    if (!conversation) this.#byPeer.set(peer, (conversation = new Conversation(peer)));
+    return conversation;
+  }
+
+  /** All of them, the one with the latest message first. */
+  get list() {
+    return [...this.#byPeer.values()].sort((a, b) => latestOf(b) - latestOf(a));
+  }
+
+  get unread() {
+    return this.list.reduce((sum, { unread }) => sum + unread, 0);
+  }
+
+  /** A stored chat, to me or from me. @param {Chat} chat @returns {boolean} whether it is new */
+  chat({ id, sender, receiver, message, createdAt, received }) {
+    const mine = sender === this.me;
+    const owed = receiver === this.me && !received;
+    const mark = mine ? (received ? "received" : "stored") : undefined;
+    return this.#put(mine ? receiver : sender, { id, text: message, at: createdAt, mine, mark, owed });
+  }
+
+  /** A message of mine that is on its way. @param {import("./parley.js").Draft} draft */
+  draft({ id, receiver, message, at }) {
+    this.#put(receiver, { id, text: message, at, mine: true, mark: "waiting" });
+  }
+
+  /**
+   * A message of mine that can't be stored, and why.
+   * @param {import("./parley.js").Draft} draft @param {string} problem
+   */
+  failed({ id, receiver, message, at }, problem) {
+    this.#put(receiver, { id, text: message, at, mine: true, mark: "failed", problem });
+  }
+
+  /** The other one has it. @param {string} chatId */
+  delivered(chatId) {
+    const conversation = this.#byChat.get(chatId);
+    const entry = conversation?.get(chatId);
+    if (conversation && entry?.mine) conversation.put({ ...entry, mark: "received" });
+  }
+
+  /** It has been shown, here or in another window. @param {string} chatId */
+  shown(chatId) {
+    this.#byChat.get(chatId)?.settle(chatId);
+  }
+
+  /** Ids of what I sent and nobody is known to have, by receiver; the newest `limit` of each. */
+  undelivered(limit = 100) {
+    return this.list.flatMap(({ peer, entries }) => {
+      const ids = entries.filter(({ mark }) => mark === "stored").map(({ id }) => id);
+      return ids.length ? [{ receiver: peer, chatIds: ids.slice(-limit) }] : [];
+    });
+  }
+
+  /** @param {string} peer @param {Entry} entry */
+  #put(peer, entry) {
+    const conversation = this.with(peer);
+    this.#byChat.set(entry.id, conversation);
+    return conversation.put(entry);
+  }
+}
+
+/** @param {Conversation} conversation */
+function latestOf({ latest }) {
+  return latest?.at ?? 0;
+}

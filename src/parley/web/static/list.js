@@ -1,0 +1,83 @@
+// The list of conversations.
+
+import { $, arrange, copyOf, draw, show, write } from "./dom.js";
+import { whenOf } from "./words.js";
+
+/** @typedef {import("./conversations.js").Conversation} Conversation */
+
+export class List {
+  #people;
+  #list = $("conversations");
+  /** @type {Map<string, HTMLElement>} */
+  #rows = new Map();
+
+  /**
+   * @param {import("./people.js").People} people
+   * @param {(peer: string) => void} onOpen
+   */
+  constructor(people, onOpen) {
+    this.#people = people;
+    this.#list.addEventListener("click", (/** @type {any} */ { target }) => {
+      const row = target.closest("li");
+      if (row) onOpen(row.dataset.peer);
+    });
+    this.#list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#move(event));
+  }
+
+  /** @param {Conversation[]} conversations @param {string | undefined} open whose thread is shown */
+  render(conversations, open) {
+    const rows = conversations.map((conversation) => this.#row(conversation, open));
+    arrange(this.#list, rows);
+    show($("no-conversations"), !rows.length);
+    const buttons = this.#buttons();
+    const reached = buttons.find((button) => button === document.activeElement);
+    const current = buttons.find((button) => button.ariaCurrent === "true");
+    // Tab leads to one row, and the arrows to the others.
+    for (const button of buttons) button.tabIndex = button === (reached ?? current ?? buttons[0]) ? 0 : -1;
+  }
+
+  /** Moves the focus to a row. @param {string | undefined} peer the first one, if it isn't there */
+  focus(peer) {
+    const row = this.#rows.get(peer ?? "") ?? this.#list.firstElementChild;
+    row?.querySelector("button").focus();
+  }
+
+  /** @returns {HTMLButtonElement[]} */
+  #buttons() {
+    return [...this.#list.querySelectorAll("button")];
+  }
+
+  /** @param {KeyboardEvent} event */
+  #move(event) {
+    const buttons = this.#buttons();
+    const from = buttons.findIndex((button) => button === document.activeElement);
+    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const target = buttons[Math.min(Math.max(to, 0), buttons.length - 1)];
+    for (const button of buttons) button.tabIndex = button === target ? 0 : -1;
+    target.focus();
+  }
+
+  /** @param {Conversation} conversation @param {string | undefined} open */
+  #row({ peer, latest, unread }, open) {
+    let row = this.#rows.get(peer);
+    if (!row) {
+      row = /** @type {HTMLElement} */ (copyOf("conversation-row"));
+      row.dataset.peer = peer;
+      this.#rows.set(peer, row);
+    }
+    const part = (/** @type {string} */ name) => /** @type {any} */ (row.querySelector(`.${name}`));
+    this.#people.paint(part("avatar"), peer);
+    write(part("name"), this.#people.nameOf(peer));
+    write(part("when"), latest ? whenOf(latest.at) : "");
+    write(part("line"), latest ? latest.text.replace(/\s+/g, " ") : "No messages yet");
+    part("mark").classList.toggle("none", !latest?.mark);
+    if (latest?.mark) draw(part("mark"), `mark-${latest.mark}`);
+    part("row").ariaCurrent = peer === open ? "true" : null;
+    part("row").classList.toggle("has-unread", unread > 0);
+    show(part("unread"), unread);
+    write(part("count"), unread > 99 ? "99+" : String(unread));
+    return row;
+  }
+}
