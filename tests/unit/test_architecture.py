@@ -39,6 +39,18 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
     "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
     "parley.web": ("parley.chat.ports", "parley.metrics", "parley.socketio", *VOCABULARY),
+    "parley.terminal": (
+        "parley.socketio.packets",
+        "parley.socketio.protocol",
+        *VOCABULARY,
+    ),
+    "parley.devlines": (
+        "parley.chat.service",
+        "parley.gateway",
+        "parley.socketio",
+        "parley.terminal.text",
+        *VOCABULARY,
+    ),
     "parley.settings": ("parley.environment", "parley.errors", "parley.tls_files"),
     "parley.tls_files": (),
 }
@@ -46,15 +58,17 @@ COMPOSES = (
     "parley.__main__",
     "parley.app",
     "parley.backends",
+    "parley.chatting",
     "parley.cli",
     "parley.devmode",
     "parley.serving",
     "parley.shared_backends",
+    "parley.signing",
     "parley.supervisor",
 )
 """Only these may know the composition root."""
 CHOOSE = ("parley.backends", "parley.shared_backends")
-READS_SETTINGS = (*COMPOSES, "parley.logs")
+READS_SETTINGS = (*COMPOSES, "parley.arguments", "parley.logs")
 SANS_IO = (
     "parley.chat.ids",
     "parley.chat.inbox",
