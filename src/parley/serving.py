@@ -20,6 +20,7 @@ from parley import processes
 from parley.app import PATH, Parley
 from parley.backends import Place, open_backends
 from parley.clock import SystemClock
+from parley.gateway import Gateway
 from parley.settings import Settings
 from parley.socketio.front import FrontProtocol
 from parley.socketio.websocket import websocket_protocol
@@ -42,10 +43,12 @@ def serve(
     *,
     on_ready: Callable[[], None] | None = None,
     place: Place = _ALONE,
+    make_gateway: Callable[..., Gateway] | None = None,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; then stop gracefully and return.
 
-    ``on_ready`` is called when connections are accepted.
+    ``on_ready`` is called when connections are accepted; ``make_gateway``, if
+    given, is as for :class:`Parley`.
 
     Raises:
         BackendBroken: the database or Redis can't be used.
@@ -59,7 +62,7 @@ def serve(
         signal.signal(signal.SIGHUP, _say_how_to_restart)
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
     with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, sock, on_ready, place))
+        runner.run(_serve(settings, sock, on_ready, place, make_gateway))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -72,11 +75,15 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(
-    settings: Settings, sock: socket.socket, on_ready: Callable[[], None] | None, place: Place
+    settings: Settings,
+    sock: socket.socket,
+    on_ready: Callable[[], None] | None,
+    place: Place,
+    make_gateway: Callable[..., Gateway] | None,
 ) -> None:
     stop = _StopSignals()
     async with open_backends(settings, place) as backends:
-        parley = Parley(settings, place, backends, SystemClock())
+        parley = Parley(settings, place, backends, SystemClock(), make_gateway or Gateway)
         try:
             await parley.start()
             server = _Server(_uvicorn_config(settings, parley), parley, on_ready)
