@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
     """Seconds that a message from a pipe may take."""
 
 
-def chat(request: Request, environ: Mapping[str, str], *, colours: bool) -> bool:
+def chat(request: Request, environ: Mapping[str, str]) -> bool:
     """Chat until the end of the input; False if something could not be stored.
 
     Raises:
@@ -52,7 +52,7 @@ def chat(request: Request, environ: Mapping[str, str], *, colours: bool) -> bool
     take_any_text(sys.stdout)
     try:
         if sys.stdin.isatty() and sys.stdout.isatty():
-            return _on_screen(request, people, receiver, token, colours)
+            return _on_screen(request, people, receiver, token)
         return _from_pipe(request, receiver, token)
     except Lost as lost:
         raise ClientError(
@@ -67,11 +67,7 @@ def chat(request: Request, environ: Mapping[str, str], *, colours: bool) -> bool
 
 
 def _on_screen(
-    request: Request,
-    people: People,
-    receiver: UserId | None,
-    token: Callable[[], str],
-    colours: bool,
+    request: Request, people: People, receiver: UserId | None, token: Callable[[], str]
 ) -> bool:
     # Late: whoever pipes need not wait for it.
     from parley.terminal.screen import Screen  # noqa: PLC0415
@@ -79,7 +75,7 @@ def _on_screen(
     if receiver is not None:
         people.meet(receiver)
     who = request.user or "you"
-    screen = Screen(people, f"{who} at {request.url}", receiver, colours=colours)
+    screen = Screen(people, f"{who} at {request.url}", receiver)
     return asyncio.run(screen.chat(Client(request.url, token, screen)))
 
 

@@ -209,7 +209,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         timeout=arguments.timeout,
     )
-    return OK if chat(request, os.environ, colours=wants_colours(sys.stdout)) else NOT_ALL_STORED
+    return OK if chat(request, os.environ) else NOT_ALL_STORED
 
 
 def _token(arguments: argparse.Namespace) -> int:

@@ -59,6 +59,8 @@ def test_two_people_talk(dev: ChatServer, chat: Chat) -> None:
     alice.wait_for(rf"^\d\d:\d\d      bob: {HUSH} too$")
     assert len(alice.wait_for(rf"^\d\d:\d\d  ✓.  → bob: /?{HUSH}.*$", 2)) == 2
 
+    # Ctrl+D counts when the prompt is there again, below what was printed.
+    alice.wait_for(rf"bob: {HUSH} too$\s(?:.*\s)*?^bob>")
     alice.type(CTRL_D)
     bob.enter("/quit")
     assert (alice.wait(), bob.wait()) == (0, 0)
@@ -82,6 +84,10 @@ def test_commands(dev: ChatServer, data: devmode.DevData, chat: Chat) -> None:
     alice.wait_for("^  /quit      leave")
     alice.enter("/dance")
     alice.wait_for("^There is no /dance:")
+    alice.type("/to b\t")
+    alice.wait_for("/to bob$")
+    alice.enter("")
+    alice.wait_for("^bob>")
     alice.type(CTRL_C)
     assert alice.wait() == 0
 

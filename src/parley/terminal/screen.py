@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from prompt_toolkit import PromptSession, print_formatted_text
-from prompt_toolkit.completion import DynamicCompleter, NestedCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from parley.model import Chat, ChatId, UserId
@@ -27,7 +27,7 @@ _STYLE: Final = Style.from_dict(
         "mine": "ansicyan",
         "theirs": "ansimagenta bold",
         "error": "ansired",
-        "prompt": "bold",
+        "receiver": "bold",
         "bottom-toolbar": "noreverse ansibrightblack",
     }
 )
@@ -45,9 +45,7 @@ Type a message and press Enter.
 class Screen:
     """Shows what a client tells, and has it send what is typed."""
 
-    def __init__(
-        self, people: People, title: str, receiver: UserId | None, *, colours: bool
-    ) -> None:
+    def __init__(self, people: People, title: str, receiver: UserId | None) -> None:
         """``title`` says who is where; ``receiver`` is written to until another is chosen."""
         self._people = people
         self._title = title
@@ -56,15 +54,13 @@ class Screen:
         self._state = "connecting"
         self._online = asyncio.Event()
         self._waiting: Callable[[], int] = int
-        self._depth = None if colours else ColorDepth.DEPTH_1_BIT
         self._session: PromptSession[str] = PromptSession(
             message=self._above_and_prompt,
             bottom_toolbar=self._toolbar,
-            completer=DynamicCompleter(self._completions),
+            completer=_Commands(people),
             complete_while_typing=False,
             erase_when_done=True,
             style=_STYLE,
-            color_depth=self._depth,
         )
 
     async def chat(self, client: Client) -> bool:
@@ -162,21 +158,31 @@ class Screen:
         """Print above what is typed, which is drawn anew: marks may have changed."""
         if lines:
             text = FormattedText([piece for line in lines for piece in (*line, ("", "\n"))])
-            print_formatted_text(text, end="", style=_STYLE, color_depth=self._depth)
+            print_formatted_text(text, end="", style=_STYLE)
         self._session.app.invalidate()
 
     def _above_and_prompt(self) -> FormattedText:
         above = [piece for line in self._transcript.open() for piece in (*line, ("", "\n"))]
         to = "/to USER" if self._receiver is None else self._people.name(self._receiver)
-        return FormattedText([*above, ("class:prompt", f"{to}> ")])
+        return FormattedText([*above, ("class:receiver", f"{to}> ")])
 
     def _toolbar(self) -> FormattedText:
         count = self._waiting()
         waits = f" · {count} waiting" if count else ""
         return FormattedText([("", f"{self._title} · {self._state}{waits}")])
 
-    def _completions(self) -> NestedCompleter:
-        to = dict.fromkeys(self._people.names)
-        return NestedCompleter.from_nested_dict(
-            {"/to": to, "/list": None, "/help": None, "/quit": None}
-        )
+
+class _Commands(Completer):
+    """Completes what begins with a slash."""
+
+    def __init__(self, people: People) -> None:
+        self._people = people
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterator[Completion]:
+        typed = document.text_before_cursor
+        commands = [*(f"/to {name}" for name in self._people.names), "/list", "/help", "/quit"]
+        for command in commands:
+            if typed.startswith("/") and command.startswith(typed):
+                yield Completion(command, start_position=-len(typed))
