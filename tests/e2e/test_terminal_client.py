@@ -12,6 +12,7 @@ import pytest
 from parley.model import Chat, ChatId, UserId
 from parley.terminal.client import Client, Draft
 from parley.terminal.errors import Failure, Lost, Refused
+from tests.services.proxy import Proxy
 
 from .clients import Devices, numbered, texts
 from .conftest import StartServer
@@ -65,11 +66,17 @@ class Recorder:
 class Somebody:
     """A user with a client."""
 
-    def __init__(self, server: ChatServer, token: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        server: ChatServer,
+        token: Callable[[], str] | None = None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self.user = UserId(new_user())
         self.heard = Recorder()
         make_token = token or (lambda: server.token(self.user))
-        self.client = Client(server.url, make_token, self.heard)
+        url = server.url if proxy is None else f"http://127.0.0.1:{proxy.port}"
+        self.client = Client(url, make_token, self.heard)
 
     async def during(self, work: Coroutine[Any, Any, T], *, patient: bool = False) -> T:
         return await self.client.during(work, patient=patient)
@@ -136,6 +143,59 @@ async def test_nothing_is_lost_or_doubled_when_the_server_dies(
     device = await devices.connect(own_server, bob.user)
     assert texts((await device.everything())[ann.user]) == written
     assert await device.unreceived() == []
+
+
+async def test_a_lost_answer_does_not_double_a_message(
+    server: ChatServer, devices: Devices
+) -> None:
+    bob = await devices.connect(server)
+    with Proxy(server.port) as proxy:
+        ann = Somebody(server, proxy=proxy)
+
+        async def talk() -> None:
+            ann.send(bob.user, numbered(1))
+            await ann.client.settled()
+            proxy.cut_within_reply()
+            ann.send(bob.user, numbered(3)[1:])
+            await ann.client.settled()
+
+        await ann.during(talk())
+    assert len(ann.heard.states) == 3
+    assert [draft.message for draft in ann.heard.sent] == numbered(3)
+    assert texts(await bob.unreceived()) == numbered(3)
+
+
+async def test_who_sent_it_is_told_that_it_was_received(server: ChatServer) -> None:
+    ann, bob = Somebody(server), Somebody(server)
+
+    async def talk() -> None:
+        ann.send(bob.user, numbered(30))
+        await ann.heard.wait(lambda: len(ann.heard.received) == 30)
+
+    await ann.during(bob.during(talk()))
+    assert ann.heard.received == [draft.id for draft in ann.heard.sent]
+
+
+async def test_what_was_received_meanwhile_is_asked_for(
+    server: ChatServer, devices: Devices
+) -> None:
+    bob = await devices.connect(server)
+    with Proxy(server.port) as proxy:
+        ann = Somebody(server, proxy=proxy)
+
+        async def talk() -> None:
+            ann.send(bob.user, numbered(150))
+            await ann.client.settled()
+            proxy.pause()
+            proxy.cut()
+            await ann.heard.wait(lambda: len(ann.heard.states) == 2)
+            for chat in await bob.wait("message", 150):
+                await bob.mark_received(chat)
+            proxy.resume()
+            await ann.heard.wait(lambda: len(ann.heard.received) == 150)
+
+        await ann.during(talk())
+    assert ann.heard.received == [draft.id for draft in ann.heard.sent]
 
 
 async def test_a_server_that_stops_says_so(own_server: ChatServer) -> None:
