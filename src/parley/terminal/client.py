@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
 
 from parley.model import Chat, ChatId, UserId
-from parley.terminal.connection import Connection, endpoint, open_connection, read
+from parley.terminal.connection import Connection, endpoint, open_connection, read, read_failure
 from parley.terminal.errors import Failure, Lost, RequestFailed
 from parley.terminal.outbox import Outbox
 
@@ -187,7 +188,7 @@ class Client:
             elif event.name == "received":
                 self._delivered([read(event.data, _Received).chatId])
             elif event.name == "error":
-                failure = read(event.data, Failure)
+                failure = read_failure(event.data)
                 if failure.event is None:  # else whoever asked is answered, too
                     raise Lost(failure.message)
 
@@ -254,13 +255,19 @@ class Client:
         self._shown.add(chat.id)
 
     def _confirm(self, connection: Connection) -> Callable[[ChatId], Awaitable[None]]:
-        async def confirm(chat_id: ChatId) -> None:
+        async def mark(chat_id: ChatId) -> None:
             try:
                 await connection.call("receive message", {"chatId": chat_id}, object)
             except RequestFailed as failed:
                 if failed.failure.retryable:
                     raise
-            self._shown.done()
+
+        async def confirm(first: ChatId) -> None:
+            """Mark the first one and those that wait behind it, which are stored as one."""
+            some = list(islice(self._shown, _PAGE))
+            await asyncio.gather(*map(mark, some))
+            for _ in some:
+                self._shown.done()
 
         return confirm
 

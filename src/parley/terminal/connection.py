@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from parley.socketio import packets, protocol
 from parley.socketio.packets import Packet, PacketError, PacketType
 from parley.terminal.errors import ClientError, Failure, Lost, Refused, RequestFailed
+from parley.terminal.text import one_line
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ _GOODBYE: Final = 2.0
 _MAX_SIZE: Final = 32 * 1024 * 1024
 """Bytes of one packet; the server's own bound of a list is half of it by default."""
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+_EXPLAINED: Final = 200
+"""Characters of what the server says."""
 _STRANGE: Final = "what answers there is no Parley server"
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -124,7 +127,7 @@ class Connection:
         await self._send(packets.encode(PacketType.CONNECT, _NAMESPACE, None, _encode(auth)))
         while (packet := await self._next()).type is not PacketType.CONNECT:
             if packet.type is PacketType.CONNECT_ERROR:
-                raise Refused(read(packet.json, _Refusal).message)
+                raise Refused(one_line(read(packet.json, _Refusal).message, _EXPLAINED))
 
     async def next_event(self) -> Event:
         """Wait for the next event; answers that come before it reach those who asked.
@@ -216,6 +219,12 @@ def read(json: bytes | msgspec.Raw, kind: type[T]) -> T:
         raise Lost(_STRANGE) from error
 
 
+def read_failure(json: bytes | msgspec.Raw) -> Failure:
+    """As :func:`read`; its message is one harmless line."""
+    failure = read(json, Failure)
+    return msgspec.structs.replace(failure, message=one_line(failure.message, _EXPLAINED))
+
+
 def _packet(text: bytes) -> Packet:
     try:
         return packets.decode(text)
@@ -237,14 +246,15 @@ def _values(packet: Packet) -> list[msgspec.Raw]:
 def _answered(answer: msgspec.Raw, kind: type[T]) -> T:
     value = read(answer, object)
     if isinstance(value, dict) and "error" in value:
-        raise RequestFailed(read(_encode(value["error"]), Failure))
+        raise RequestFailed(read_failure(_encode(value["error"])))
     return read(answer, kind)
 
 
 def _why_closed(closed: ConnectionClosed) -> str:
     if closed.rcvd is None:
         return "the connection broke"
-    return closed.rcvd.reason or f"the server closed it with code {closed.rcvd.code}"
+    reason = one_line(closed.rcvd.reason, _EXPLAINED)
+    return reason or f"the server closed it with code {closed.rcvd.code}"
 
 
 def _why_unreachable(error: Exception) -> str:

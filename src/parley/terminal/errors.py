@@ -21,6 +21,7 @@ class Failure(msgspec.Struct, frozen=True):
     """An error as the server tells it."""
 
     message: str
+    """One line."""
     code: str
     event: str | None = None
     """The event that failed, if one did."""

@@ -54,6 +54,9 @@ class Screen:
         self._state = "connecting"
         self._online = asyncio.Event()
         self._waiting: Callable[[], int] = int
+        self._unprinted: list[Line] = []
+        self._flushing = False
+        """It will be printed in this turn of the loop."""
         self._session: PromptSession[str] = PromptSession(
             message=self._above_and_prompt,
             bottom_toolbar=self._toolbar,
@@ -76,8 +79,9 @@ class Screen:
             await client.during(self._converse(client), patient=False)
         finally:
             self._print(self._transcript.rest())
-        if client.waiting:
-            self._note(f"Not known to be stored: {len(client.waiting)} of your messages.")
+            if client.waiting:
+                self._note(f"Not known to be stored: {len(client.waiting)} of your messages.")
+            self._flush()
         return not client.waiting
 
     # -- Listener
@@ -155,21 +159,31 @@ class Screen:
         self._print([[("class:note", line)] for line in text.split("\n")])
 
     def _print(self, lines: list[Line]) -> None:
-        """Print above what is typed, which is drawn anew: marks may have changed."""
+        """Print above what is typed, in one go with whatever else is told in this turn."""
+        self._unprinted += lines
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        lines, self._unprinted = self._unprinted, []
         if lines:
-            text = FormattedText([piece for line in lines for piece in (*line, ("", "\n"))])
-            print_formatted_text(text, end="", style=_STYLE)
-        self._session.app.invalidate()
+            print_formatted_text(_text(lines), end="", style=_STYLE)
+        self._session.app.invalidate()  # marks may have changed
 
     def _above_and_prompt(self) -> FormattedText:
-        above = [piece for line in self._transcript.open() for piece in (*line, ("", "\n"))]
         to = "/to USER" if self._receiver is None else self._people.name(self._receiver)
-        return FormattedText([*above, ("class:receiver", f"{to}> ")])
+        return FormattedText([*_text(self._transcript.open()), ("class:receiver", f"{to}> ")])
 
     def _toolbar(self) -> FormattedText:
         count = self._waiting()
         waits = f" · {count} waiting" if count else ""
         return FormattedText([("", f"{self._title} · {self._state}{waits}")])
+
+
+def _text(lines: list[Line]) -> FormattedText:
+    return FormattedText([piece for line in lines for piece in (*line, ("", "\n"))])
 
 
 class _Commands(Completer):

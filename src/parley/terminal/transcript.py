@@ -68,7 +68,7 @@ class Transcript:
     def failed(self, draft: Draft, failure: Failure) -> list[Line]:
         """It is not stored and will not be."""
         mine = self._waiting.pop(draft.id)
-        why: Line = [("class:error", f"{_INDENT}not sent: {one_line(failure.message, 200)}")]
+        why: Line = [("class:error", f"{_INDENT}not sent: {failure.message}")]
         return [*self._print_stored(), *self._lines_of(mine, FAILED), why]
 
     def delivered(self, chat_ids: Iterable[ChatId]) -> list[Line]:

@@ -96,7 +96,7 @@ def test_what_will_never_be_stored(transcript: Transcript) -> None:
     bad = draft("bad")
     transcript.wrote(bad)
 
-    assert texts(transcript.failed(bad, Failure("message must\nbe better", "bad_request"))) == [
+    assert texts(transcript.failed(bad, Failure("message must be better", "bad_request"))) == [
         "12:00  ✗   → bob: bad",
         "           not sent: message must be better",
     ]
