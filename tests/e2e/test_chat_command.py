@@ -135,6 +135,22 @@ def test_it_ends_although_its_input_does_not(tmp_path: Path) -> None:
         assert process.stderr.read().startswith(b"parley: No connection within 0.5 s: ")
 
 
+def test_all_is_sent_although_nobody_reads_what_is_told(server: ChatServer, tmp_path: Path) -> None:
+    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
+    with subprocess.Popen(
+        [sys.executable, "-m", "parley", "chat", *arguments],
+        cwd=tmp_path,
+        env=without_settings(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, told = process.communicate(f"{HUSH}\n{HUSH}\n".encode(), 6 * PATIENCE)
+    assert (process.returncode, told) == (0, b"")
+
+
 def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: Path) -> None:
     arguments = ["--to", new_user(), "--url", server.url, "--token", "nonsense"]
     with subprocess.Popen(

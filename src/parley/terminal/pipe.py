@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -55,8 +56,11 @@ class Pipe:
         self._why = why
 
     def stored(self, draft: Draft) -> None:
-        print(f"stored  {draft.id}  {one_line(draft.message, _SHOWN)}", flush=True)
         self._settled.set()
+        try:
+            print(f"stored  {draft.id}  {one_line(draft.message, _SHOWN)}", flush=True)
+        except BrokenPipeError:  # nobody reads any more; that is no reason not to send
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def failed(self, draft: Draft, failure: Failure) -> None:
         shown = one_line(draft.message, _SHOWN)
