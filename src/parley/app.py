@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
@@ -43,7 +44,9 @@ class Parley:
         backends: Backends,
         clock: Clock,
         ready_users: page.ReadyUsers | None = None,
+        make_gateway: Callable[..., Gateway] = Gateway,
     ) -> None:
+        """``make_gateway`` is given what a gateway is made of."""
         store, bus, self._node = backends.store, backends.bus, backends.node
         self._grace = settings.shutdown_grace
         self._stop_by: float | None = None
@@ -68,7 +71,7 @@ class Parley:
             Limits(settings.message_max_length, settings.commit_queue_max),
             Hooks(self.server.engine.batch, metrics.on_commit),
         )
-        gateway = Gateway(
+        gateway = make_gateway(
             self.server,
             Authenticator(settings.jwt_secret_key, settings.jwt_user_claims, clock),
             self._service,

@@ -15,26 +15,33 @@ from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
-from typing import TypeAlias
-from uuid import UUID
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 from jwt import InsecureKeyLengthWarning
 
-from parley import __version__, devmode, logs, watch
+from parley import __version__, devmode, logs, signing, watch
+from parley.arguments import all_settings, needed_settings, seconds, ttl, user_id
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
 from parley.model import UserId
-from parley.settings import Settings, load_secret, load_settings, settings_table
+from parley.settings import Settings, load_settings
 from parley.supervisor import Supervisor
-from parley.tokens import ReadyUser, mint_token, parse_ttl
+from parley.terminal.errors import ClientError
+from parley.terminal.text import Paint, take_any_text, wants_colours
+from parley.tokens import ReadyUser, mint_token
+
+if TYPE_CHECKING:
+    from parley.gateway import Gateway
 
 log = structlog.get_logger()
 
 OK = 0
+NOT_ALL_STORED = 1
 CANNOT_START = 2
 INTERRUPTED = 128 + signal.SIGINT
 
+_URL = "http://127.0.0.1:3000"
 _SHORT_SECRET = 32
 _PATIENCE = 10.0
 """Seconds that a worker has to stop, beyond its SHUTDOWN_GRACE."""
@@ -43,6 +50,7 @@ examples:
   parley dev
   JWT_SECRET_KEY=a-long-random-text DATABASE_TYPE=sqlite DATABASE_DB=parley.db parley start
   parley token --user 3f0c6a3e-94c2-4d6b-9f1e-0d8a4a1f6f5b --ttl 1h
+  echo hi | parley chat --as alice --to bob
 """
 
 # argparse has no public name for what add_subparsers() returns.
@@ -52,11 +60,14 @@ _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` and return its exit status.
 
-    0: done, or stopped by SIGINT or SIGTERM.  2: it could not start, and one
-    message on standard error says why and what to do.
+    0: done, or stopped by SIGINT or SIGTERM.  1: a message of `parley chat` was
+    not stored.  2: it could not start, and one message on standard error says
+    why and what to do.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
+    if getattr(arguments, "no_color", False):
+        os.environ["NO_COLOR"] = "1"
     command: Callable[[argparse.Namespace], int] | None = arguments.command
     if command is None:
         parser.print_help(sys.stderr)
@@ -70,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         BackendBroken,
         ListenError,
         devmode.DevDataError,
+        ClientError,
     ) as error:
         print(f"parley: {error}", file=sys.stderr)
         return CANNOT_START
@@ -174,24 +186,48 @@ def _dev(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
+        if not sys.stdout.isatty():
+            return _serve_here(
+                settings,
+                sock,
+                lambda: _print(devmode.banner(data, url)),
+                ready_users=data.ready_users,
+            )
+        from parley.devlines import telling  # noqa: PLC0415 - late, as in _serve_here
+
+        take_any_text(sys.stdout)
+        paint = Paint(wants_colours(sys.stdout))
+        banner = devmode.short_banner(data, url, paint)
+        make_gateway = telling(data.users.by_id(), paint)
         return _serve_here(
-            settings, sock, lambda: _print_banner(data, url), ready_users=data.ready_users
+            settings,
+            sock,
+            lambda: _print(banner),
+            ready_users=data.ready_users,
+            make_gateway=make_gateway,
         )
+
+
+def _chat(arguments: argparse.Namespace) -> int:
+    # Late, as in _serve_here.
+    from parley.chatting import Request, chat  # noqa: PLC0415
+
+    request = Request(
+        user=arguments.user,
+        to=arguments.to,
+        url=arguments.url,
+        token=arguments.token,
+        data=arguments.data,
+        timeout=arguments.timeout,
+    )
+    return OK if chat(request, os.environ) else NOT_ALL_STORED
 
 
 def _token(arguments: argparse.Namespace) -> int:
-    folder: Path = arguments.data or devmode.DEFAULT_DATA
-    secret = None if arguments.data else load_secret(os.environ)
-    if secret is None and (secret := devmode.find_secret(folder)) is not None:
-        print(f"Signed with the secret of `parley dev` in {folder}.", file=sys.stderr)
-    if secret is None and arguments.data:
-        raise SettingsError(f"There is no secret in {folder}: run `parley dev --data {folder}`.")
-    if secret is None:
-        raise SettingsError(
-            "JWT_SECRET_KEY is missing: set it, in the environment or in a file named .env, to "
-            "the secret of the server that shall accept the token."
-        )
-    print(mint_token(secret, arguments.user, arguments.ttl))
+    secret = signing.find_secret(os.environ, arguments.data)
+    if secret.folder is not None:
+        print(f"Signed with the secret of `parley dev` in {secret.folder}.", file=sys.stderr)
+    print(mint_token(secret.value, arguments.user, arguments.ttl))
     return OK
 
 
@@ -202,6 +238,7 @@ def _serve_here(
     group: str = "",
     number: int = 1,
     ready_users: Callable[[], Sequence[ReadyUser]] | None = None,
+    make_gateway: Callable[..., Gateway] | None = None,
 ) -> int:
     # Late, so that `parley --help` and `parley token` do not wait for all of it.
     from parley.backends import Place  # noqa: PLC0415
@@ -210,14 +247,21 @@ def _serve_here(
     # A signal that the server has answered by stopping may be raised again behind it.
     with contextlib.suppress(KeyboardInterrupt):
         place = Place(number, group)
-        serve(settings, sock, on_ready=on_ready, place=place, ready_users=ready_users)
+        serve(
+            settings,
+            sock,
+            on_ready=on_ready,
+            place=place,
+            ready_users=ready_users,
+            make_gateway=make_gateway,
+        )
     return OK
 
 
-def _print_banner(data: devmode.DevData, url: str) -> None:
+def _print(text: str) -> None:
     # Nobody may be reading; that is no reason not to serve.
     with contextlib.suppress(OSError):
-        print(devmode.banner(data, url), flush=True)
+        print(text, flush=True)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
@@ -232,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="parley",
         description="A self-hosted chat server. Its clients speak Socket.IO and log in with the "
         "JWTs\nof your application.",
-        epilog=f"{_needed_settings()}\n\n{_EXAMPLES}",
+        epilog=f"{needed_settings()}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"parley {__version__}")
@@ -243,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_who(commands)
     _add_token(commands)
+    _add_chat(commands)
     return parser
 
 
@@ -261,6 +306,7 @@ def _add_dev(commands: _Commands) -> None:
         metavar="DIR",
         help="the data folder (default: .parley)",
     )
+    _add_no_color(dev)
     dev.set_defaults(command=_dev)
 
 
@@ -269,7 +315,7 @@ def _add_start(commands: _Commands) -> None:
         "start",
         help="run it with your settings",
         description="Run Parley with settings from the environment and from a file named .env.",
-        epilog=_all_settings(),
+        epilog=all_settings(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_address(start, "0.0.0.0")  # noqa: S104 - shown, not bound
@@ -301,7 +347,7 @@ def _add_who(commands: _Commands) -> None:
         description="List the users who are connected to any node, as Redis knows it (about a "
         "second old): the user, and the node's name and address.",
     )
-    who.add_argument("--user", type=_uuid, metavar="UUID", help="only this one")
+    who.add_argument("--user", type=user_id, metavar="UUID", help="only this one")
     who.set_defaults(command=_who)
 
 
@@ -312,9 +358,9 @@ def _add_token(commands: _Commands) -> None:
         description="Print a JWT signed with JWT_SECRET_KEY or, where that is not set, with the "
         "secret that `parley dev` keeps in the working directory.",
     )
-    token.add_argument("--user", type=_uuid, required=True, metavar="UUID", help="whose token")
+    token.add_argument("--user", type=user_id, required=True, metavar="UUID", help="whose token")
     token.add_argument(
-        "--ttl", type=_ttl, default="1d", help="how long it is valid: 3600, 15m, 1h, 30d (1d)"
+        "--ttl", type=ttl, default="1d", help="how long it is valid: 3600, 15m, 1h, 30d (1d)"
     )
     token.add_argument(
         "--data", type=Path, metavar="DIR", help="sign with the secret of this data folder"
@@ -322,44 +368,38 @@ def _add_token(commands: _Commands) -> None:
     token.set_defaults(command=_token)
 
 
-def _add_address(command: argparse.ArgumentParser, host: str) -> None:
-    command.add_argument("--host", help=f"address to listen on; wins over HOST (default: {host})")
-    command.add_argument("--port", help="port to listen on; wins over PORT (default: 3000)")
+def _add_chat(commands: _Commands) -> None:
+    chat = commands.add_parser(
+        "chat",
+        help="chat in this terminal, at any Parley server",
+        description="Chat in this terminal. USER is a ready user of `parley dev` (alice, bob) or a "
+        "UUID. The token is signed as by `parley token`. What is piped in is sent line by line; "
+        "the exit status is 0 when all lines were stored, and 1 if they were not.",
+    )
+    chat.add_argument("--as", dest="user", metavar="USER", help="who you are")
+    chat.add_argument("--to", metavar="USER", help="whom you write to")
+    chat.add_argument("--url", default=_URL, help=f"the server (default: {_URL})")
+    chat.add_argument("--token", help="a token of yours, instead of one that is signed here")
+    chat.add_argument(
+        "--data", type=Path, metavar="DIR", help="the data folder of `parley dev` (.parley)"
+    )
+    chat.add_argument(
+        "--timeout",
+        type=seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="in which a line that is piped in must be stored (default: 10)",
+    )
+    _add_no_color(chat)
+    chat.set_defaults(command=_chat)
 
 
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
-
-
-def _ttl(text: str) -> int:
-    try:
-        return parse_ttl(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _needed_settings() -> str:
-    rows = [row for row in settings_table() if row.needed == "always"]
-    postgres = [row.name for row in settings_table() if row.needed == "with postgres"]
-    return "\n".join(
-        [
-            "`parley start` needs these, in the environment or in a file named .env:",
-            *(f"  {row.name:<15} {row.description}" for row in rows),
-            "with DATABASE_TYPE=postgres also:",
-            *(f"  {', '.join(postgres[i : i + 4])}" for i in range(0, len(postgres), 4)),
-            "All others have defaults: parley start --help",
-        ]
+def _add_no_color(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-color", action="store_true", help="no colours; so does the variable NO_COLOR"
     )
 
 
-def _all_settings() -> str:
-    lines = ["settings:"]
-    for row in settings_table():
-        note = f"needed {row.needed}" if row.needed != "never" else f"default: {row.default}"
-        if note == "default: ":
-            note = "optional"
-        lines.append(f"  {row.name} ({note})\n      {row.description}")
-    return "\n".join(lines)
+def _add_address(command: argparse.ArgumentParser, host: str) -> None:
+    command.add_argument("--host", help=f"address to listen on; wins over HOST (default: {host})")
+    command.add_argument("--port", help="port to listen on; wins over PORT (default: 3000)")

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,9 @@ from uuid import UUID, uuid4
 import msgspec
 
 from parley.environment import read_variables
+from parley.model import UserId
 from parley.settings import Settings, load_settings
+from parley.terminal.text import Paint
 from parley.tokens import ReadyUser, mint_token
 
 TOKEN_TTL = 30 * 86_400
@@ -32,6 +35,10 @@ class DevUsers(msgspec.Struct, frozen=True):
 
     alice: UUID
     bob: UUID
+
+    def by_id(self) -> dict[UserId, str]:
+        """Their names, by their ids."""
+        return {UserId(str(user)): name for name, user in msgspec.structs.asdict(self).items()}
 
 
 class DevData(msgspec.Struct, frozen=True):
@@ -86,6 +93,19 @@ def find_secret(folder: Path) -> str | None:
         raise DevDataError(
             f"{folder / _SECRET_FILE} cannot be read: {error.strerror}. Allow it, or set "
             "JWT_SECRET_KEY."
+        ) from error
+
+
+def find_users(folder: Path) -> DevUsers | None:
+    """The users of the data folder, or None if there are none.  Raises ``DevDataError``."""
+    try:
+        return _read_users(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DevDataError(
+            f"{folder / _USERS_FILE} cannot be read: {error.strerror}. Allow it, or name users by "
+            "their UUIDs."
         ) from error
 
 
@@ -145,6 +165,43 @@ import {{ io }} from "socket.io-client";
 const bob = io("{url}", {{ auth: {{ token: "{bob}" }} }});
 bob.on("message", (chat) => console.log(chat));
 """
+
+
+def short_banner(data: DevData, url: str, paint: Paint) -> str:
+    """What the newcomer reads on a terminal: links that log in, and what to type."""
+    links = "\n".join(
+        paint(f"  {name.capitalize():<7}", "bold") + paint(login_link(url, data, user), "underline")
+        for user, name in data.users.by_id().items()
+    )
+    chat = f"{_command()} chat --as alice --to bob"
+    if data.folder != DEFAULT_DATA:
+        chat += f" --data {shlex.quote(str(data.folder))}"
+    if url != "http://127.0.0.1:3000":
+        chat += f" --url {url}"
+    return f"""
+{paint("Parley", "bold", "green")} is running at {paint(url, "bold")}
+
+Log in with a click, each in a window of its own:
+{links}
+
+Or on another terminal:  {paint(chat, "cyan")}
+{paint(f"Its data is in {data.folder}. Stop it with Ctrl+C. What happens:", "dim")}
+"""
+
+
+def login_link(url: str, data: DevData, user: UserId) -> str:
+    """A link to the page that logs in as ``user``; a fragment does not reach any server's log."""
+    return f"{url}/#token={data.token(UUID(user))}"
+
+
+def _command() -> str:
+    """How this command can be typed in the working directory."""
+    path = Path(sys.argv[0])
+    if path.name != "parley":  # python -m parley
+        return f"{shlex.quote(_python())} -m parley"
+    if shutil.which("parley") is not None:
+        return "parley"
+    return shlex.quote(os.path.relpath(path))
 
 
 def _first_install_client() -> str:

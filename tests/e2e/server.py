@@ -54,7 +54,7 @@ class ChatServer:
         self._folder = folder
         self._log_file = folder / "server.log"
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in _OURS},
+            **without_settings(),
             "JWT_SECRET_KEY": secrets.token_urlsafe(48),
             "DATABASE_TYPE": "sqlite",
             "DATABASE_DB": str(folder / "parley.db"),
@@ -254,6 +254,11 @@ def running(server: ChatServer) -> Iterator[ChatServer]:
         yield server
     finally:
         server.stop()
+
+
+def without_settings() -> dict[str, str]:
+    """The variables of this process, but for those that are settings of a server."""
+    return {name: value for name, value in os.environ.items() if name not in _OURS}
 
 
 def new_user() -> str:

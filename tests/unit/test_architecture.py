@@ -46,6 +46,18 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         *VOCABULARY,
     ),
     "parley.tokens": (),
+    "parley.terminal": (
+        "parley.socketio.packets",
+        "parley.socketio.protocol",
+        *VOCABULARY,
+    ),
+    "parley.devlines": (
+        "parley.chat.service",
+        "parley.gateway",
+        "parley.socketio",
+        "parley.terminal.text",
+        *VOCABULARY,
+    ),
     "parley.settings": ("parley.environment", "parley.errors", "parley.tls_files"),
     "parley.tls_files": (),
 }
@@ -53,15 +65,17 @@ COMPOSES = (
     "parley.__main__",
     "parley.app",
     "parley.backends",
+    "parley.chatting",
     "parley.cli",
     "parley.devmode",
     "parley.serving",
     "parley.shared_backends",
+    "parley.signing",
     "parley.supervisor",
 )
 """Only these may know the composition root."""
 CHOOSE = ("parley.backends", "parley.shared_backends")
-READS_SETTINGS = (*COMPOSES, "parley.logs")
+READS_SETTINGS = (*COMPOSES, "parley.arguments", "parley.logs")
 SANS_IO = (
     "parley.chat.ids",
     "parley.chat.inbox",

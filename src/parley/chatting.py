@@ -1,0 +1,109 @@
+"""``parley chat``: from what was typed to a client that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from parley import devmode, signing
+from parley.model import UserId
+from parley.terminal.client import Client
+from parley.terminal.errors import ClientError, Lost, Refused
+from parley.terminal.people import People
+from parley.terminal.pipe import Pipe
+from parley.terminal.text import take_any_text
+from parley.tokens import mint_token
+
+_TTL: Final = 86_400
+"""Seconds that a token is valid; every connection gets a new one."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What was typed."""
+
+    user: str | None
+    """Who chats: the name of a ready user, or a UUID."""
+    to: str | None
+    url: str
+    token: str | None
+    """Without one, it is signed here."""
+    data: Path | None
+    """The data folder of `parley dev`."""
+    timeout: float
+    """Seconds that a message from a pipe may take."""
+
+
+def chat(request: Request, environ: Mapping[str, str]) -> bool:
+    """Chat until the end of the input; False if something could not be stored.
+
+    Raises:
+        ClientError, SettingsError, DevDataError: it could not begin, or was refused.
+    """
+    names = _ready_users(request.data)
+    people = People(names)
+    receiver = None if request.to is None else people.find(request.to)
+    token = _token_of(request, people, environ)
+    take_any_text(sys.stdout)
+    try:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return _on_screen(request, people, receiver, token)
+        return _from_pipe(request, receiver, token)
+    except Lost as lost:
+        raise ClientError(
+            f"No connection to {request.url}: {lost}. Start a server there (`parley dev`), or name "
+            "another with --url."
+        ) from lost
+    except Refused as refused:
+        raise ClientError(
+            f"{request.url} refuses: {refused}. Give a token of that server's users with --token, "
+            "or set JWT_SECRET_KEY (or --data) to what it signs with."
+        ) from refused
+
+
+def _on_screen(
+    request: Request, people: People, receiver: UserId | None, token: Callable[[], str]
+) -> bool:
+    # Late: whoever pipes need not wait for it.
+    from parley.terminal.screen import Screen  # noqa: PLC0415
+
+    if receiver is not None:
+        people.meet(receiver)
+    who = request.user or "you"
+    screen = Screen(people, f"{who} at {request.url}", receiver)
+    return asyncio.run(screen.chat(Client(request.url, token, screen)))
+
+
+def _from_pipe(request: Request, receiver: UserId | None, token: Callable[[], str]) -> bool:
+    if receiver is None:
+        raise ClientError("Say whom the lines are for: --to USER.")
+    pipe = Pipe(timeout=request.timeout)
+    client = Client(request.url, token, pipe, reads=False)
+    # Not sys.stdin: a thread that waits for a line must not hold its lock when Python ends.
+    lines = open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    return asyncio.run(pipe.send(client, receiver, lines))
+
+
+def _ready_users(data: Path | None) -> dict[str, UserId]:
+    users = devmode.find_users(data or devmode.DEFAULT_DATA)
+    return {} if users is None else {name: user for user, name in users.by_id().items()}
+
+
+def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> Callable[[], str]:
+    """What makes a token for each connection."""
+    given = request.token
+    if given is not None:
+        return lambda: given
+    if request.user is None:
+        raise ClientError("Say who you are: --as USER, or --token TOKEN.")
+    user = UUID(people.find(request.user))
+    # A ready user is one of the data folder's server, whatever else is configured here.
+    ready = request.user.lower() in people.names
+    data = request.data or (devmode.DEFAULT_DATA if ready else None)
+    secret = signing.find_secret(environ, data).value
+    return lambda: mint_token(secret, user, _TTL)

@@ -1,0 +1,42 @@
+"""Which secret signs the tokens that Parley makes itself, to try things by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from parley import devmode
+from parley.errors import SettingsError
+from parley.settings import load_secret
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A secret and where it is from."""
+
+    value: str
+    folder: Path | None = None
+    """The data folder of `parley dev` that it was found in, if it was."""
+
+
+def find_secret(environ: Mapping[str, str], data: Path | None) -> Secret:
+    """That of the folder ``data``; without one ``JWT_SECRET_KEY``, or that of the usual folder.
+
+    Raises:
+        SettingsError: there is none.
+        DevDataError: it can't be read.
+    """
+    configured = None if data else load_secret(environ)
+    if configured is not None:
+        return Secret(configured)
+    folder = data or devmode.DEFAULT_DATA
+    found = devmode.find_secret(folder)
+    if found is not None:
+        return Secret(found, folder)
+    if data:
+        raise SettingsError(f"There is no secret in {folder}: run `parley dev --data {folder}`.")
+    raise SettingsError(
+        "JWT_SECRET_KEY is missing: set it, in the environment or in a file named .env, to "
+        "the secret of the server that shall accept the token."
+    )

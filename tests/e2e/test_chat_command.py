@@ -1,0 +1,189 @@
+"""`parley chat` in pipes: an operator's quickest check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from parley import devmode
+from tests.services.ports import free_port
+
+from .clients import Devices, texts
+from .server import HUSH, PATIENCE, ChatServer, new_user, without_settings
+
+Chat: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Chat:
+    """Runs ``parley chat`` in an empty directory, with something in its pipe."""
+
+    def chat(
+        *arguments: str, stdin: bytes = b"", **variables: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "parley", "chat", *arguments],
+            cwd=tmp_path,
+            env={**without_settings(), "PYTHONUTF8": "1", **variables},
+            input=stdin,
+            capture_output=True,
+            timeout=6 * PATIENCE,
+            check=False,
+        )
+
+    return chat
+
+
+def test_each_line_is_stored_and_told(server: ChatServer, chat: Chat) -> None:
+    user, other = new_user(), new_user()
+    lines = f"{HUSH} one\n\n{HUSH} 👋 \u05e9\r\n{HUSH} ".encode() + b"\xff"
+
+    done = chat(
+        "--as", user, "--to", other, "--url", server.url, stdin=lines, JWT_SECRET_KEY=server.secret
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    told = re.findall(rf"^stored  {UUID}  (.*)$", done.stdout.decode(), re.MULTILINE)
+    assert told == [f"{HUSH} one", f"{HUSH} 👋 \u05e9", f"{HUSH} \N{REPLACEMENT CHARACTER}"]
+
+
+async def test_the_receiver_gets_them_and_nothing_of_the_sender_is_marked_received(
+    server: ChatServer, devices: Devices, chat: Chat
+) -> None:
+    ann, bob = await devices.connect(server), await devices.connect(server)
+    await bob.send(ann.user, f"{HUSH} unseen")
+
+    done = chat(
+        *("--to", bob.user, "--url", server.url, "--token", server.token(ann.user)),
+        stdin=HUSH.encode(),
+    )
+
+    assert done.returncode == 0
+    assert texts(await bob.wait("message")) == [HUSH]
+    assert texts(await ann.unreceived()) == [f"{HUSH} unseen"]
+
+
+def test_names_and_secret_of_dev(tmp_path: Path, chat: Chat) -> None:
+    data = devmode.open_data(tmp_path / ".parley")
+    server = ChatServer(tmp_path, {"JWT_SECRET_KEY": data.secret})
+    try:
+        server.start()
+        done = chat(
+            *("--as", "alice", "--to", "Bob", "--url", server.url),
+            stdin=HUSH.encode(),
+            JWT_SECRET_KEY="that of another server, which doesn't matter to Alice",
+        )
+    finally:
+        server.stop()
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"stored  ")
+
+
+def test_no_lines_check_the_connection(server: ChatServer, chat: Chat) -> None:
+    done = chat("--to", new_user(), "--url", server.url, "--token", server.token(new_user()))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_what_is_refused_is_told_and_the_rest_is_sent(server: ChatServer, chat: Chat) -> None:
+    lines = f"{HUSH * 5_000}\n{HUSH}\n".encode()
+
+    done = chat(
+        *("--to", new_user(), "--url", server.url, "--token", server.token(new_user())),
+        stdin=lines,
+    )
+
+    assert done.returncode == 1
+    assert done.stdout.count(b"stored  ") == 1
+    assert b"Not stored: hushhush" in done.stderr
+    assert b"message must have at most 10000 characters" in done.stderr
+
+
+def test_a_server_that_is_away(chat: Chat) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    done = chat(
+        *("--as", new_user(), "--to", new_user(), "--url", url, "--timeout", "0.5"),
+        stdin=b"hi\n",
+        JWT_SECRET_KEY="x" * 32,
+    )
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"parley: No connection within 0.5 s: nothing listens there.\n"
+
+
+def test_it_ends_although_its_input_does_not(tmp_path: Path) -> None:
+    arguments = f"--as {new_user()} --to {new_user()} --timeout 0.5".split()
+    with subprocess.Popen(
+        [sys.executable, "-m", "parley", "chat", *arguments, "--url", f"localhost:{free_port()}"],
+        cwd=tmp_path,
+        env={**without_settings(), "JWT_SECRET_KEY": "x" * 32},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.wait(6 * PATIENCE) == 1
+        assert process.stderr is not None
+        assert process.stderr.read().startswith(b"parley: No connection within 0.5 s: ")
+
+
+def test_all_is_sent_although_nobody_reads_what_is_told(server: ChatServer, tmp_path: Path) -> None:
+    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
+    with subprocess.Popen(
+        [sys.executable, "-m", "parley", "chat", *arguments],
+        cwd=tmp_path,
+        env=without_settings(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, told = process.communicate(f"{HUSH}\n{HUSH}\n".encode(), 6 * PATIENCE)
+    assert (process.returncode, told) == (0, b"")
+
+
+def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: Path) -> None:
+    arguments = ["--to", new_user(), "--url", server.url, "--token", "nonsense"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "parley", "chat", *arguments],
+        cwd=tmp_path,
+        env=without_settings(),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.wait(6 * PATIENCE) == 2
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+    assert told.startswith(f"parley: {server.url} refuses: The token was refused: it is not a JSON")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--as alice --to {user}", "'alice' is nobody who is known here: write the UUID of a user"),
+        ("--as {user} --to bob", "'bob' is nobody who is known here: write the UUID of a user"),
+        ("--as {user}", "JWT_SECRET_KEY is missing"),
+        ("--as {user} --data nowhere", "There is no secret in nowhere: run `parley dev --data"),
+        ("--to {user}", "Say who you are: --as USER, or --token TOKEN."),
+        ("--token x", "Say whom the lines are for: --to USER."),
+        ("--token x --to {user} --url ftp://x", "ftp://x is not the address of a server"),
+        ("--token x --to {user} --timeout soon", "'soon' is no number of seconds"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: str, message: str, chat: Chat, tmp_path: Path) -> None:
+    done = chat(*arguments.format(user=new_user()).split(), stdin=b"hi\n")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [], "nothing is made"
