@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from parley import __version__
 from parley.backends import Backends, Place
 from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
@@ -26,7 +27,7 @@ from parley.socketio.endpoint import PollingEndpoint
 from parley.socketio.options import Options
 from parley.socketio.peer_server import PeerServer
 from parley.socketio.server import Server
-from parley.web import health
+from parley.web import asyncapi, health
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Parley:
                 *health.routes(
                     self.server.engine, store, bus, (self._all_workers or metrics).exposition
                 ),
+                asyncapi.route(__version__, settings.message_max_length),
                 Route("/", _index),
             ]
         )

@@ -31,7 +31,8 @@ HUSH = "hush"
 TOKEN_START = "eyJ"
 """How every JSON Web Token begins."""
 
-_OURS = {row.name for row in settings_table()}
+OURS = {row.name for row in settings_table()}
+"""Variables that Parley reads."""
 
 
 class Entrance(Protocol):
@@ -54,7 +55,7 @@ class ChatServer:
         self._folder = folder
         self._log_file = folder / "server.log"
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in _OURS},
+            **{name: value for name, value in os.environ.items() if name not in OURS},
             "JWT_SECRET_KEY": secrets.token_urlsafe(48),
             "DATABASE_TYPE": "sqlite",
             "DATABASE_DB": str(folder / "parley.db"),

@@ -38,7 +38,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.gateway": ("parley.chat", "parley.socketio", *VOCABULARY),
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
     "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
-    "parley.web": ("parley.chat.ports", "parley.metrics", "parley.socketio", *VOCABULARY),
+    "parley.web": (
+        "parley.chat",
+        "parley.gateway",
+        "parley.metrics",
+        "parley.socketio",
+        *VOCABULARY,
+    ),
     "parley.settings": ("parley.environment", "parley.errors", "parley.tls_files"),
     "parley.tls_files": (),
 }

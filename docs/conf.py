@@ -1,0 +1,32 @@
+"""How Sphinx makes a site of these pages: `make docs`, which takes every warning for an error."""
+
+from __future__ import annotations
+
+from parley import __version__
+
+project = "Parley"
+author = "The Parley authors"
+project_copyright = author
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx_design"]
+exclude_patterns: list[str] = []
+nitpicky = True
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+# Examples are full of these; only what is written as a link is one.
+myst_linkify_fuzzy_links = False
+
+# The languages of a few blocks have no highlighter, or hold placeholders.
+suppress_warnings = ["misc.highlighting_failure"]
+
+html_theme = "furo"
+html_title = f"Parley {release}"
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {
+    "navigation_with_keys": True,
+    "light_css_variables": {"color-brand-primary": "#0b6e4f", "color-brand-content": "#0b6e4f"},
+    "dark_css_variables": {"color-brand-primary": "#5fd3a4", "color-brand-content": "#5fd3a4"},
+}
