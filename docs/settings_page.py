@@ -53,8 +53,10 @@ def _section(name: str) -> str:
 
 
 def _table(title: str, rows: list[SettingRow]) -> str:
-    lines = [f"## {title}\n", "| variable | default | what it is |", "|---|---|---|"]
-    lines += [f"| `{row.name}` | {_default(row)} | {_escaped(row.description)} |" for row in rows]
+    lines = [f"## {title}\n", "| variable | default | value | |", "|---|---|---|---|"]
+    for row in rows:
+        cells = (f"`{row.name}`", _default(row), _value(row), _escaped(row.description))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -62,6 +64,10 @@ def _default(row: SettingRow) -> str:
     if row.needed != "never":
         return f"needed {row.needed}"
     return f"`{row.default}`" if row.default else ""
+
+
+def _value(row: SettingRow) -> str:
+    return "" if row.expected == "text" else _escaped(row.expected)
 
 
 def _escaped(text: str) -> str:

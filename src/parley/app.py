@@ -77,10 +77,10 @@ class Parley:
         self.asgi = Starlette(
             routes=[
                 Route(PATH, PollingEndpoint(self.server.engine)),
+                asyncapi.route(__version__, settings.message_max_length),
                 *health.routes(
                     self.server.engine, store, bus, (self._all_workers or metrics).exposition
                 ),
-                asyncapi.route(__version__, settings.message_max_length),
                 Route("/", _index),
             ]
         )

@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.contract.test_deploy_sql import psql
+from tests.e2e.clients import mark_as_careless
 from tests.e2e.javascript import install_packages
 from tests.e2e.server import OURS
 from tests.services.postgres import Postgres
 from tests.services.valkey import RedisServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_as_careless(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")
