@@ -15,11 +15,11 @@ _HEAD: Final = """\
 
 # Settings
 
-Settings are environment variables. A file `.env` in the working directory is read too; where both have
-a variable, the environment's counts. A blank value is the same as none.
+Settings are environment variables. A file `.env` in the working directory is read too; where both
+have a variable, the environment's counts. A blank value is the same as none.
 
-`parley start` checks all of them at once. When one is missing or wrong, it says so for all, what to do, and
-ends with status 2. `parley start --help` prints this list.
+`parley start` checks all of them at once. When some are missing or wrong, one message says what to
+do about each, and it ends with status 2. `parley start --help` prints this list.
 
 `--host`, `--port` and `--workers` stand for the variables of the same name, and win over them.
 """

@@ -11,6 +11,8 @@ What is done with a block of code stands in a comment before it, which readers d
 - ``<!-- wire: alice -->``: packets on the WebSocket of a user; ``> `` is sent, ``< `` received.
 - ``<!-- not run: why -->``.
 
+``<!-- given: COMMAND -->`` stands alone: it makes what the reader has already.
+
 Blocks in different tabs (``:::{tab-item} NAME``) are alternatives.
 """
 
@@ -28,6 +30,7 @@ RUNNABLE: Final = {"bash", "console", "js", "jsx", "kotlin", "python", "sh", "sq
 """Languages of blocks that must say what is done with them."""
 
 _MARKER: Final = re.compile(r"<!-- (file|run|run in background|wire|not run)(?:: (.+))? -->")
+_GIVEN: Final = re.compile(r"<!-- given: (.+) -->")
 _FENCE: Final = re.compile(r"( *)(`{3,})(\S*)$")
 _TAB: Final = re.compile(r":::\{tab-item\} (.+)")
 
@@ -80,7 +83,9 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
         if marker := _MARKER.fullmatch(line.strip()):
             action, detail = marker[1], marker[2] or ""
             continue
-        if fence := _FENCE.fullmatch(line):
+        if given := _GIVEN.fullmatch(line):
+            yield Block(page, number, "console", f"$ {given[1]}\n", "run", "", tab)
+        elif fence := _FENCE.fullmatch(line):
             body = _until(fence[1] + fence[2], numbered)
             text = textwrap.dedent("".join(f"{each}\n" for each in body))
             yield Block(page, number, fence[3], text, action, detail, tab)

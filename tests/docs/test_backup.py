@@ -73,5 +73,3 @@ async def test_a_postgres_database_is_restored_as_it_was(
             await store.close()
     finally:
         postgres.drop_database(name)
-
-

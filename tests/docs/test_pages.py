@@ -34,9 +34,7 @@ def test_pages_were_found() -> None:
 @pytest.mark.parametrize("page", pages())
 def test_code_says_what_is_done_with_it(page: str) -> None:
     silent = [
-        block.where
-        for block in blocks(page)
-        if block.language in RUNNABLE and block.action is None
+        block.where for block in blocks(page) if block.language in RUNNABLE and block.action is None
     ]
     assert not silent, "Say `run`, `file` or `not run` before each; see tests/docs/pages.py"
 

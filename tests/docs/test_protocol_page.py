@@ -47,9 +47,7 @@ async def test_the_packets_are_what_goes_over_the_wire(server: ChatServer) -> No
             await play(block, sockets[block.detail], server)
 
 
-async def play(
-    block: Block, socket: aiohttp.ClientWebSocketResponse, server: ChatServer
-) -> None:
+async def play(block: Block, socket: aiohttp.ClientWebSocketResponse, server: ChatServer) -> None:
     for line in block.text.splitlines():
         direction, packet = line[0], line[2:]
         if direction == ">":
@@ -62,7 +60,11 @@ async def play(
 
 
 def test_the_packets_name_users_as_the_text_does() -> None:
-    named = {user for block in wire() for user in re.findall(f'"(?:sender|receiver)":"({UUID})"', block.text)}
+    named = {
+        user
+        for block in wire()
+        for user in re.findall(f'"(?:sender|receiver)":"({UUID})"', block.text)
+    }
     assert named == set(USERS.values())
 
 

@@ -47,7 +47,8 @@ async def test_the_hook_gets_what_waited_sends_and_listens(
     (chat,) = await bob.wait("message")
     assert (chat["sender"], chat["message"]) == (hooked, "from the hook")
     await bob.send(hooked, f"{HUSH} late")
-    assert (await said).splitlines() == [
+    # React's own renderer for tests says that there are larger ones, with a browser's DOM.
+    assert [line for line in (await said).splitlines() if "is deprecated" not in line] == [
         f"waited for us: {early['message']}",
         "sent: from the hook",
         f"arrived: {HUSH} late",

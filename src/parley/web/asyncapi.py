@@ -197,9 +197,7 @@ def document(version: str, message_max_length: int) -> dict[str, Any]:
         "info": {"title": "Parley", "version": version, "description": _ABOUT},
         "defaultContentType": "application/json",
         "servers": {"parley": _SERVER},
-        "channels": {
-            "chat": {"address": "/", "title": "The main namespace", "messages": messages}
-        },
+        "channels": {"chat": {"address": "/", "title": "The main namespace", "messages": messages}},
         "operations": dict(_operations()),
         "components": {"schemas": components, "securitySchemes": {"token": _TOKEN}},
     }
