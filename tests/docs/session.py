@@ -150,7 +150,7 @@ class Session:
 
     def _translated(self, text: str) -> str:
         for documented, port in self.ports.items():
-            text = re.sub(rf"(?<=[:= ]){documented}\b", port, text)
+            text = re.sub(rf"(?<=[:= (]){documented}\b", port, text)
         return text
 
     def _check(self, block: Block, command: str, shown: str, printed: str) -> None:
