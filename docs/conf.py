@@ -15,14 +15,10 @@ nitpicky = True
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
-# Examples are full of these; only what is written as a link is one.
-myst_linkify_fuzzy_links = False
-
-# The languages of a few blocks have no highlighter, or hold placeholders.
-suppress_warnings = ["misc.highlighting_failure"]
-
 html_theme = "furo"
 html_title = f"Parley {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {

@@ -53,10 +53,8 @@ def _section(name: str) -> str:
 
 
 def _table(title: str, rows: list[SettingRow]) -> str:
-    lines = [f"## {title}\n", "| variable | default | value | |", "|---|---|---|---|"]
-    for row in rows:
-        cells = (f"`{row.name}`", _default(row), _value(row), _escaped(row.description))
-        lines.append(f"| {' | '.join(cells)} |")
+    lines = [f"## {title}\n", "| variable | default | what it is |", "|---|---|---|"]
+    lines += [f"| `{row.name}` | {_default(row)} | {_description(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -66,12 +64,9 @@ def _default(row: SettingRow) -> str:
     return f"`{row.default}`" if row.default else ""
 
 
-def _value(row: SettingRow) -> str:
-    return "" if row.expected == "text" else _escaped(row.expected)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
+def _description(row: SettingRow) -> str:
+    value = "" if row.expected == "text" else f" ({row.expected})"
+    return f"{row.description}{value}".replace("|", "\\|").replace("*", "\\*")
 
 
 if __name__ == "__main__":
