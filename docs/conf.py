@@ -18,6 +18,7 @@ myst_heading_anchors = 4
 
 # HAProxy's language has no highlighter, and that of SQL doesn't know psql's commands.
 suppress_warnings = ["misc.highlighting_failure"]
+
 html_theme = "furo"
 html_title = f"Parley {release}"
 html_static_path = ["_static"]
