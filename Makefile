@@ -60,7 +60,6 @@ budgets: $(INSTALLED) ## Show what the hot paths cost, beside their budgets
 	$(BIN)/python -m tests.performance $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
-	$(BIN)/python -m docs.settings_page
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
 	@echo "Open build/docs/index.html"
 
@@ -72,6 +71,7 @@ lint: $(INSTALLED) ## Check style, formatting and types
 format: $(INSTALLED) ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/python -m docs.settings_page
 
 lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest versions
 	$(COMPILE) --output-file requirements.lock pyproject.toml

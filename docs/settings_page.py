@@ -1,4 +1,4 @@
-"""Writes settings.md from the settings' own descriptions: ``python -m docs.settings_page``."""
+"""Writes settings.md from the settings' own descriptions; ``make format`` does it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parley.settings import SettingRow, settings_table
 PAGE: Final = Path(__file__).with_name("settings.md")
 
 _HEAD: Final = """\
-<!-- Written by `python -m docs.settings_page`; change src/parley/settings.py instead. -->
+<!-- Written by `make format`; change src/parley/settings.py instead. -->
 
 # Settings
 

@@ -10,7 +10,7 @@ from parley.settings import settings_table
 
 def test_the_page_is_in_step() -> None:
     written = settings_page.PAGE.read_text("utf-8")
-    assert written == settings_page.page(), "run `python -m docs.settings_page`"
+    assert written == settings_page.page(), "`make format` writes it anew"
 
 
 def test_every_setting_is_on_it_once() -> None:
