@@ -10,6 +10,7 @@ LOCK_VENV := .venv-lock
 DEPENDENCIES := $(VENV)/.dependencies-installed
 INSTALLED := $(VENV)/.parley-installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Running as root is fine here: nothing outside .venv is touched.
@@ -17,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick budgets lint format lock clean
+.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick budgets docs lint format lock clean
 
 help: ## Show this list
 	@echo "Parley: a chat server that speaks Socket.IO."
@@ -58,6 +59,10 @@ bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes
 budgets: $(INSTALLED) ## Show what the hot paths cost, beside their budgets
 	$(BIN)/python -m tests.performance $(ARGS)
 
+docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+	@echo "Open build/docs/index.html"
+
 lint: $(INSTALLED) ## Check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -66,6 +71,7 @@ lint: $(INSTALLED) ## Check style, formatting and types
 format: $(INSTALLED) ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/python -m docs.settings_page
 
 lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest versions
 	$(COMPILE) --output-file requirements.lock pyproject.toml
@@ -73,12 +79,14 @@ lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest vers
 		--output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements-dev.lock \
 		--output-file requirements-bench.lock pyproject.toml
+	$(COMPILE) --extra docs --constraint requirements-bench.lock \
+		--output-file requirements-docs.lock pyproject.toml
 
 clean: ## Remove what the other targets made, but never your data
 	rm -rf $(VENV) $(LOCK_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		bench/peers/*/node_modules bench/peers/*/dist
-	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how the set-up is made ---------------------------------------------------------------------
 
@@ -100,6 +108,10 @@ $(INSTALLED): $(DEPENDENCIES) pyproject.toml
 # Over the rest: its lock agrees with theirs.
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	@$(PIP) install --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
+	@$(PIP) install --require-hashes -r requirements-docs.lock
 	@touch $@
 
 # pip-tools has an environment of its own: it wants its own versions of pip and setuptools.

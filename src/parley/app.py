@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from parley import __version__
 from parley.backends import Backends, Place
 from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
@@ -27,7 +28,7 @@ from parley.socketio.endpoint import PollingEndpoint
 from parley.socketio.options import Options
 from parley.socketio.peer_server import PeerServer
 from parley.socketio.server import Server
-from parley.web import health, page
+from parley.web import asyncapi, health, page
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ class Parley:
         self.asgi = Starlette(
             routes=[
                 Route(PATH, PollingEndpoint(self.server.engine)),
+                asyncapi.route(__version__, settings.message_max_length),
                 *health.routes(
                     self.server.engine, store, bus, (self._all_workers or metrics).exposition
                 ),

@@ -277,6 +277,8 @@ class SettingRow(msgspec.Struct, frozen=True):
     default: str
     """Empty: there is none, or it is empty."""
     needed: Literal["always", "with postgres", "never"]
+    expected: str
+    """What a value must be, in words."""
     description: str
 
 
@@ -341,7 +343,8 @@ def settings_table() -> list[SettingRow]:
             needed = "with postgres"
         # What is needed has no default, even where the struct holds a usual value.
         default = _shown_default(field.default) if needed == "never" else ""
-        rows.append(SettingRow(field.name, default, needed, field.description))
+        expected = _expected(field.type)
+        rows.append(SettingRow(field.name, default, needed, expected, field.description))
     return rows
 
 

@@ -31,7 +31,8 @@ HUSH = "hush"
 TOKEN_START = "eyJ"
 """How every JSON Web Token begins."""
 
-_OURS = {row.name for row in settings_table()}
+OURS = {row.name for row in settings_table()}
+"""Variables that Parley reads."""
 
 
 class Entrance(Protocol):

@@ -39,12 +39,11 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
     "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
     "parley.web": (
-        "parley.chat.ports",
+        "parley.chat",
+        "parley.gateway",
         "parley.metrics",
         "parley.socketio",
         "parley.tokens",
-        *VOCABULARY,
-    ),
     "parley.tokens": (),
     "parley.terminal": (
         "parley.socketio.packets",
