@@ -22,10 +22,14 @@ _OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH"
 @pytest.fixture(scope="session")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts and the client that they need."""
+    return install_packages(_SOURCE, tmp_path_factory.mktemp("node") / "scripts")
+
+
+def install_packages(source: Path, folder: Path) -> Path:
+    """Copy a package to ``folder`` and install what it needs there; or skip the test."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("Node.js and npm are not installed here")
-    folder = tmp_path_factory.mktemp("node") / "scripts"
-    shutil.copytree(_SOURCE, folder, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules"))
     npm = subprocess.run(
         ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
         cwd=folder,
@@ -35,7 +39,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     if npm.returncode != 0 and any(word in npm.stderr for word in _OFFLINE):
-        pytest.skip("npm can't reach a registry to get socket.io-client")
+        pytest.skip(f"npm can't reach a registry to get what {source.name} needs")
     assert npm.returncode == 0, npm.stdout + npm.stderr
     return folder
 
