@@ -11,6 +11,8 @@ DEPENDENCIES := $(VENV)/.dependencies-installed
 INSTALLED := $(VENV)/.parley-installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
+# The examples share it with the Parley that `make dev` runs.
+DEV_SECRET := .parley/secret
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Running as root is fine here: nothing outside .venv is touched.
@@ -18,25 +20,34 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev test test-unit test-e2e test-cov bench bench-quick budgets docs lint format lock clean
+.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-cov \
+	lint format pre-commit docs budgets bench bench-quick lock clean
 
-help: ## Show this list
+# Lists the targets that have a text behind `##`, below the headings behind `##@`.
+help:
 	@echo "Parley: a chat server that speaks Socket.IO."
+	@echo "Each target sets up what it needs; all it takes is Python 3.11 or newer."
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make dev     runs it here, ready to try"
-	@echo "  make test    runs all tests"
-	@echo
-	@echo "All targets (each sets up .venv when needed; all it takes is Python 3.11 or newer):"
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) \
-		| while IFS='|' read -r name text; do printf '  %-11s %s\n' "$$name" "$$text"; done
-	@echo
-	@echo "Another Python: make PYTHON=python3.12 install"
-	@echo "Options for dev and the tests: make dev ARGS='--port 4000', make test ARGS='-k inbox'"
+	@echo "Options:"
+	@echo "  make dev ARGS='--port 4000'    make test ARGS='-k inbox'    make bench ARGS='--help'"
+	@echo "  make PYTHON=python3.12 install"
 
-install: $(INSTALLED) ## Create .venv with the locked dependencies and Parley itself
+##@ Try it
 
 dev: $(INSTALLED) ## Run Parley with a SQLite file and two ready users
 	@exec $(BIN)/parley dev $(ARGS)
+
+example-fastapi: $(DEV_SECRET) $(INSTALLED) ## Run an application on FastAPI whose users chat, beside `make dev`
+	@JWT_SECRET_KEY=$$(cat $(DEV_SECRET)) exec $(BIN)/uvicorn --app-dir examples/fastapi app:app $(ARGS)
+
+example-express: $(DEV_SECRET) ## The same on Express, if there is Node.js
+	@cd examples/express && npm ci --no-audit --no-fund
+	@JWT_SECRET_KEY=$$(cat $(DEV_SECRET)) exec node examples/express/server.js
+
+##@ Check it
 
 test: $(INSTALLED) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -45,19 +56,11 @@ test-unit: $(INSTALLED) ## Run the fast tests, of one part at a time
 	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
 
 test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
-	$(BIN)/python -m pytest tests/e2e tests/conformance tests/cluster tests/page $(ARGS)
+	$(BIN)/python -m pytest tests/e2e tests/conformance tests/cluster tests/page tests/examples \
+		$(ARGS)
 
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
-
-bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (some 35 minutes), into docs/performance.md
-	$(BIN)/python -m bench $(ARGS)
-
-bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes
-	$(BIN)/python -m bench --quick $(ARGS)
-
-budgets: $(INSTALLED) ## Show what the hot paths cost, beside their budgets
-	$(BIN)/python -m tests.performance $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
@@ -73,6 +76,25 @@ format: $(INSTALLED) ## Format the code and repair what can be repaired
 	$(BIN)/ruff format
 	$(BIN)/python -m docs.settings_page
 
+pre-commit: $(INSTALLED) ## Check all files, and from now on each commit before it is made
+	$(BIN)/pre-commit install
+	$(BIN)/pre-commit run --all-files
+
+##@ Measure it
+
+budgets: $(INSTALLED) ## Show what the hot paths cost, beside their budgets
+	$(BIN)/python -m tests.performance $(ARGS)
+
+bench: $(BENCH_INSTALLED) ## Measure Parley beside its peers (some 35 minutes), into docs/performance.md
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(BENCH_INSTALLED) ## Measure what tells most, in a few minutes
+	$(BIN)/python -m bench --quick $(ARGS)
+
+##@ Keep it in order
+
+install: $(INSTALLED) ## Create .venv with the locked dependencies and Parley itself
+
 lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest versions
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --constraint requirements.lock \
@@ -85,8 +107,8 @@ lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest vers
 clean: ## Remove what the other targets made, but never your data
 	rm -rf $(VENV) $(LOCK_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache \
-		bench/peers/*/node_modules bench/peers/*/dist
-	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +
+		bench/peers/*/node_modules bench/peers/*/dist examples/*/node_modules
+	find src tests bench docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how the set-up is made ---------------------------------------------------------------------
 
@@ -113,6 +135,9 @@ $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 $(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
 	@$(PIP) install --require-hashes -r requirements-docs.lock
 	@touch $@
+
+$(DEV_SECRET):
+	@echo "Run 'make dev' in another terminal first: the example shares its secret." >&2; exit 1
 
 # pip-tools has an environment of its own: it wants its own versions of pip and setuptools.
 $(LOCK_VENV)/.installed:

@@ -259,7 +259,7 @@ def running(server: ChatServer) -> Iterator[ChatServer]:
 
 def without_settings() -> dict[str, str]:
     """The variables of this process, but for those that are settings of a server."""
-    return {name: value for name, value in os.environ.items() if name not in _OURS}
+    return {name: value for name, value in os.environ.items() if name not in OURS}
 
 
 def new_user() -> str:

@@ -44,6 +44,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "parley.metrics",
         "parley.socketio",
         "parley.tokens",
+        *VOCABULARY,
+    ),
     "parley.tokens": (),
     "parley.terminal": (
         "parley.socketio.packets",
