@@ -98,7 +98,7 @@ class Window:
 
 
 class Browser:
-    """A Chromium of its own for one test."""
+    """The windows of one test; each of a browser of its own, unless they share a context."""
 
     def __init__(self, chromium: Chromium) -> None:
         self._chromium = chromium
@@ -113,14 +113,16 @@ class Browser:
         self._windows.append(window)
         return window
 
-    def check(self) -> None:
-        """Fail if a window caused what none must."""
+    async def close(self) -> None:
+        """Close them; fails if one of them caused what none must."""
+        for context in self._chromium.contexts:
+            await context.close()
         faults = [fault for window in self._windows for fault in window.faults]
         assert not faults, faults
 
 
 @asynccontextmanager
-async def open_browser() -> AsyncIterator[Browser]:
+async def open_chromium() -> AsyncIterator[Chromium]:
     """Start the system's Chromium; skips the test where there is none."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
@@ -128,6 +130,6 @@ async def open_browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=path)
         try:
-            yield Browser(chromium)
+            yield chromium
         finally:
             await chromium.close()

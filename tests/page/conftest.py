@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser as Chromium
 
 from tests.e2e.server import ChatServer, running
 
-from .browser import Browser, open_browser
+from .browser import Browser, open_chromium
 
 NODE_SCRIPTS = Path(__file__).with_name("node")
 
@@ -30,12 +32,19 @@ def own_server(tmp_path: Path) -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Chromium]:
+    """A browser for all tests of a module, which run in one event loop for its sake."""
+    async with open_chromium() as chromium:
+        yield chromium
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
     """Opens windows; what no page may do is looked for in the end."""
-    async with open_browser() as browser:
-        yield browser
-        browser.check()
+    browser = Browser(chromium)
+    yield browser
+    await browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from parley.model import ChatId, UserId
 from parley.store.sqlite import SqliteStore
 from tests.e2e.server import ChatServer, running
 
-from .browser import Browser, Window, open_browser
+from .browser import Browser, Window, open_chromium
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DESKTOP: dict[str, Any] = {
@@ -132,7 +132,8 @@ async def take(folder: Path, everything: bool) -> None:
         sent = await tell(store)
         await store.close()
         with running(server):
-            async with open_browser() as browser:
+            async with open_chromium() as chromium:
+                browser = Browser(chromium)
                 for scheme in ("light", "dark"):
                     window = await enter(browser, server, sent, color_scheme=scheme, **DESKTOP)
                     await open_bob(window)
@@ -141,7 +142,7 @@ async def take(folder: Path, everything: bool) -> None:
                         await take_phone(browser, server, sent, folder, scheme)
                 if everything:
                     await take_offline(browser, server, sent, folder)
-                browser.check()
+                await browser.close()
 
 
 async def take_offline(

@@ -11,6 +11,8 @@ from tests.e2e.server import ChatServer, new_user
 
 from .browser import Browser, Window
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 _FAULTS = """
 () => {
   const faults = [];
@@ -134,6 +136,7 @@ async def test_the_keyboard_is_enough(server: ChatServer, browser: Browser) -> N
     press, type_ = window.page.keyboard.press, window.page.keyboard.insert_text
     focused = window.page.locator(":focus")
     await window.page.goto(server.url)
+    await expect(window.page.get_by_role("button", name="Connect")).to_be_visible()
 
     await press("Tab")
     await type_(server.token(alice))

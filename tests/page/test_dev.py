@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 
 from .browser import Browser, Window
 from .dev import dev_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_two_clicks_and_two_people_talk(tmp_path: Path, browser: Browser) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from playwright.async_api import expect
 
 from tests.e2e.server import ChatServer, new_user
 from tests.services.proxy import Proxy
 
 from .browser import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_two_windows_talk(server: ChatServer, browser: Browser) -> None:

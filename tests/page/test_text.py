@@ -9,6 +9,8 @@ from tests.e2e.server import ChatServer, new_user
 
 from .browser import Browser, Window
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 HTML = '<img src=x onerror="alert(1)"><script>alert(2)</script><b>hush</b> &amp; &lt;'
 
 
