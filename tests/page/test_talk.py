@@ -83,6 +83,15 @@ async def test_one_goes_offline_and_the_server_restarts(
         await his.expect_texts(*said)
 
 
+async def test_the_network_is_listened_to(server: ChatServer, browser: Browser) -> None:
+    window = await browser.window()
+    await window.enter(server.url, server.token(new_user()))
+    await window.page.context.set_offline(True)
+    await window.wait_for_state("Offline")
+    await window.page.context.set_offline(False)
+    await window.wait_for_state("Connected")
+
+
 async def test_what_waits_outlives_the_window(own_server: ChatServer, browser: Browser) -> None:
     alice, bob = new_user(), new_user()
     window = await browser.window()

@@ -292,6 +292,16 @@ class TestStart:
         assert server.out.read_text() == "", "logs go to standard error"
         assert "JWT_SECRET_KEY is short" not in server.err.read_text()
 
+    @pytest.mark.parametrize(("options", "kind"), [((), "text/plain"), (("--page",), "text/html")])
+    def test_the_page_is_served_if_asked_for(
+        self, start: Start, options: tuple[str, ...], kind: str
+    ) -> None:
+        server = start("start", *options, "--host", "127.0.0.1", "--port", "0", **SQLITE)
+        [url] = server.wait_for(r'"event":"ready","url":"([^"]+)"', server.err)
+
+        with urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - our own
+            assert answer.headers.get_content_type() == kind
+
     def test_a_short_secret_is_told(self, start: Start) -> None:
         variables = {**SQLITE, "JWT_SECRET_KEY": "mysecretkey"}
         server = start("start", "--host", "127.0.0.1", "--port", "0", **variables)

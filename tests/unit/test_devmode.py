@@ -87,6 +87,7 @@ class TestSettings:
 
         assert (settings.host, settings.port) == ("127.0.0.1", 3000)
         assert settings.allowed_origins == ("*",)
+        assert settings.page
         assert settings.jwt_secret_key == data.secret
         assert settings.database_db == str(tmp_path / "parley.db")
 

@@ -89,7 +89,11 @@ def _users(ready_users: ReadyUsers) -> Route:
         here = _is_loopback(remote) and _is_loopback(_hostname(request))
         return Response(
             msgspec.json.encode(ready_users() if here else ()),
-            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+            headers={
+                "Cache-Control": "no-store",
+                "Cross-Origin-Resource-Policy": "same-origin",
+                "X-Content-Type-Options": "nosniff",
+            },
             media_type="application/json",
         )
 

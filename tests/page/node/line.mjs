@@ -21,6 +21,7 @@ export class Line {
       for (const end of pair) {
         end.on("error", () => {});
         end.on("close", () => {
+          if (this.#deaf && end === server) return; // the client doesn't learn that either
           this.#pairs.delete(pair);
           pair.forEach((other) => other.destroy());
         });
@@ -40,7 +41,7 @@ export class Line {
     for (const pair of this.#pairs) pair.forEach((end) => end.destroy());
   }
 
-  /** What clients say passes; what the server says is lost. */
+  /** What clients say passes; what the server says is lost, also that it closes. */
   deafen() {
     this.#deaf = true;
   }

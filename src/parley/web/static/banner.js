@@ -34,7 +34,8 @@ export class Banner {
 
   #tick() {
     const seconds = Math.max(1, Math.ceil((this.#parley.retryAt - Date.now()) / 1000));
-    const next = this.#parley.state === "offline" ? `Trying again in ${seconds} s.` : "Trying now…";
+    const waits = this.#parley.state === "offline";
+    const next = waits ? `Trying again in ${seconds} s.` : "Trying now…";
     write($("banner-countdown"), this.#lost ? next : "");
   }
 }

@@ -62,7 +62,7 @@ export class Chat {
     this.#windows = new BroadcastChannel(`parley:${me}`);
     this.#windows.onmessage = ({ data }) => this.#hearWindow(data);
     this.#listen(onRefused);
-    document.addEventListener("visibilitychange", () => this.#changed());
+    document.addEventListener("visibilitychange", () => this.#lookedAt());
     setInterval(() => this.#changed(), 60_000); // "Today" becomes "Yesterday"
   }
 
@@ -98,6 +98,13 @@ export class Chat {
   }
 
   // -- the connection
+
+  #lookedAt() {
+    if (document.visibilityState === "visible" && this.#parley.state === "offline") {
+      this.#parley.connect(); // somebody waits
+    }
+    this.#changed();
+  }
 
   /** @param {(error: ParleyError) => void} onRefused */
   #listen(onRefused) {

@@ -116,7 +116,9 @@ export class Conversations {
     const mine = sender === this.me;
     const owed = receiver === this.me && !received;
     const mark = mine ? (received ? "received" : "stored") : undefined;
-    return this.#put(mine ? receiver : sender, { id, text: message, at: createdAt, mine, mark, owed });
+    /** @type {Entry} */
+    const entry = { id, text: message, at: createdAt, mine, mark, owed };
+    return this.#put(mine ? receiver : sender, entry);
   }
 
   /** A message of mine that is on its way. @param {import("./parley.js").Draft} draft */

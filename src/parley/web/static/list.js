@@ -21,10 +21,12 @@ export class List {
       const row = target.closest("li");
       if (row) onOpen(row.dataset.peer);
     });
-    this.#list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#move(event));
+    this.#list.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      this.#move(event);
+    });
   }
 
-  /** @param {Conversation[]} conversations @param {string | undefined} open whose thread is shown */
+  /** @param {Conversation[]} conversations @param {string | undefined} open the one shown */
   render(conversations, open) {
     const rows = conversations.map((conversation) => this.#row(conversation, open));
     arrange(this.#list, rows);
@@ -32,8 +34,7 @@ export class List {
     const buttons = this.#buttons();
     const reached = buttons.find((button) => button === document.activeElement);
     const current = buttons.find((button) => button.ariaCurrent === "true");
-    // Tab leads to one row, and the arrows to the others.
-    for (const button of buttons) button.tabIndex = button === (reached ?? current ?? buttons[0]) ? 0 : -1;
+    this.#stopAt(reached ?? current ?? buttons[0]);
   }
 
   /** Moves the focus to a row. @param {string | undefined} peer the first one, if it isn't there */
@@ -51,12 +52,18 @@ export class List {
   #move(event) {
     const buttons = this.#buttons();
     const from = buttons.findIndex((button) => button === document.activeElement);
-    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    const last = buttons.length - 1;
+    const to = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: last }[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    const target = buttons[Math.min(Math.max(to, 0), buttons.length - 1)];
-    for (const button of buttons) button.tabIndex = button === target ? 0 : -1;
+    const target = buttons[Math.min(Math.max(to, 0), last)];
+    this.#stopAt(target);
     target.focus();
+  }
+
+  /** Tab leads to one row, and the arrows to the others. @param {HTMLButtonElement} row */
+  #stopAt(row) {
+    for (const button of this.#buttons()) button.tabIndex = button === row ? 0 : -1;
   }
 
   /** @param {Conversation} conversation @param {string | undefined} open */

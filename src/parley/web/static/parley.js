@@ -17,7 +17,7 @@
  * @property {() => string | Promise<string>} token makes a JWT; asked at every connection
  * @property {string} [url] where Parley is, if not at the page's origin
  * @property {Storage} [storage] keeps the outbox: `localStorage`
- * @property {string} [account] whose outbox it is
+ * @property {string} [account] whose outbox it is; needed with `storage`
  * @property {boolean} [receipts] true for `delivery()` and the event `received`
  */
 
@@ -172,7 +172,7 @@ export class Parley {
 
   #connected() {
     this.#failures = 0;
-    this.#load(); // what another page of this account left behind
+    this.#load(); // other pages' drafts
     this.#become("connected");
     this.#flush();
     this.#catchUp();

@@ -138,7 +138,8 @@ export class Thread {
     item.dataset.id = entry.id;
     item.classList.add(entry.mine ? "mine" : "theirs");
     item.classList.toggle("emoji", isEmoji(entry.text));
-    item.querySelector(".author").textContent = `${entry.mine ? "You" : this.#people.nameOf(peer)}:`;
+    const author = entry.mine ? "You" : this.#people.nameOf(peer);
+    item.querySelector(".author").textContent = `${author}:`;
     item.querySelector(".text").textContent = entry.text;
     item.querySelector(".again").addEventListener("click", () => this.#actions.again(entry));
     this.#nodes.set(entry.id, item);
@@ -198,7 +199,7 @@ export class Thread {
   }
 }
 
-/** True if a message goes on where the one before it ended. @param {Entry} [a] @param {Entry} [b] */
+/** True if `b` goes on where `a`, before it, ended. @param {Entry} [a] @param {Entry} [b] */
 function belong(a, b) {
   return a && b && a.mine === b.mine && b.at - a.at < GROUP && dayOf(a.at) === dayOf(b.at);
 }
