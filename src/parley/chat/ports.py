@@ -130,10 +130,12 @@ class Store(Protocol):
 
 
 class Bus(Protocol):
-    """Carries pushes to every node whose users they concern.
+    """Carries pushes, and notices, to every node whose users they concern.
 
     Best effort by design: a bus may lose, repeat or reorder what it carries;
     the ``seq`` of each push lets the receiving node notice and repair that.
+    A notice has no ``seq``: it is outside of the inbox, and one that is lost is
+    not repaired.
     """
 
     losses: int
@@ -148,10 +150,30 @@ class Bus(Protocol):
         """False while nothing can be carried, as far as this end knows."""
         ...
 
+    @property
+    def listened(self) -> bool:
+        """True while a node, this one or another, may listen, as far as this end knows."""
+        ...
+
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         """Pass an encoded packet on to all nodes that subscribed to ``owner``.
 
         Never blocks and never raises.  What can't be carried is dropped.
+        """
+        ...
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        """Pass a notice on to the nodes that subscribed to ``owner`` and that listen.
+
+        Never blocks and never raises.  What can't be carried is dropped.
+        """
+        ...
+
+    def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
+        """Have notices for subscribed owners given to ``hear``; None: this node listens no more.
+
+        Other nodes learn of it a little later; what they are told of before is not carried here.
+        Never blocks and never raises.
         """
         ...
 
