@@ -7,7 +7,7 @@ implementation passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -46,12 +46,23 @@ class IdTaken(msgspec.Struct, frozen=True, gc=False):
     """The chosen id belongs to another chat in the receiver's inbox."""
 
 
+class Marked(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one :class:`Receipt`: the chat is the user's, and is marked received."""
+
+    sender: UserId | None
+    """Who sent it, if this is the first receipt of it; None if it had been marked before."""
+
+
+AGAIN: Final = Marked(None)
+"""The outcome of every receipt of a chat but the first."""
+
+
 class Committed(msgspec.Struct, frozen=True, gc=False):
     """The outcomes of one transaction, each list in the order of its input."""
 
     chats: list[Stored | IdTaken]
-    receipts: list[bool]
-    """True: the chat is the user's and is marked received, now or before."""
+    receipts: list[Marked | None]
+    """None: the user was sent no such chat."""
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +95,8 @@ class Store(Protocol):
           exists already, with the same sender and text, is not stored again: its
           outcome is that chat, with ``seq`` None.  This holds within one call too.
         - Receipts are applied after the chats, so they may name chats of the
-          same call.  Marking twice is fine.
+          same call.  Marking twice is fine.  Of all receipts of a chat, whoever
+          commits them and when, one outcome names its sender.
         - Calls are never concurrent (the service has one committer).
         """
         ...
@@ -118,6 +130,15 @@ class Store(Protocol):
 
     async def position(self, owner: UserId, chat_id: ChatId) -> int | None:
         """The ``seq`` of a chat in ``owner``'s inbox; None if it isn't there."""
+        ...
+
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        """Those of the chats that ``sender`` sent to ``receiver`` and that are marked received.
+
+        The cost depends on how many are asked for, not on what is stored.
+        """
         ...
 
     async def ping(self) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from parley.chat.batching import Batcher
 from parley.chat.delivery import Delivery
 from parley.chat.ids import Uuid7, parse_uuid
-from parley.chat.ports import Clock, IdTaken, NewChat, Receipt, Store, Stored
+from parley.chat.ports import Clock, IdTaken, Marked, NewChat, Receipt, Store, Stored
 from parley.chat.replies import bad_request, not_found
 from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
@@ -26,7 +26,7 @@ MAX_BATCH: Final = 1_000
 """Requests of one transaction; more wait for the next."""
 
 Request: TypeAlias = NewChat | Receipt
-Outcome: TypeAlias = Stored | IdTaken | bool
+Outcome: TypeAlias = Stored | IdTaken | Marked | None
 
 
 class ServiceStats:
@@ -176,7 +176,7 @@ class ChatService:
     ) -> None:
         if isinstance(outcome, ChatError):
             done(outcome)
-        elif outcome:
+        elif outcome is not None:
             self.stats.marked_received += 1
             done(chat_id)
         else:
