@@ -21,7 +21,7 @@ from unittest.mock import patch
 from parley import logs, serving
 from parley.backends import Backends, Place
 from parley.bus.local import LocalBus
-from parley.chat.ports import Committed, NewChat, Page, Receipt, Stored
+from parley.chat.ports import AGAIN, Committed, NewChat, Page, Receipt, Stored
 from parley.listen import bind
 from parley.model import Chat, ChatId, InboxEntry, UserId
 from parley.settings import Settings, load_settings
@@ -34,7 +34,7 @@ class InstantStore:
         self._heads: dict[UserId, int] = {}
 
     async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
-        return Committed([self._stored(new) for new in chats], [True] * len(receipts))
+        return Committed([self._stored(new) for new in chats], [AGAIN] * len(receipts))
 
     def _stored(self, new: NewChat) -> Stored:
         seq = self._heads[new.receiver] = self._heads.get(new.receiver, 0) + 1
@@ -55,6 +55,11 @@ class InstantStore:
 
     async def position(self, owner: UserId, chat_id: ChatId) -> int | None:
         return None
+
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        return set()
 
     async def ping(self) -> None:
         pass

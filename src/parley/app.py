@@ -18,9 +18,10 @@ from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
 from parley.chat.listing import Listing
 from parley.chat.ports import Clock
+from parley.chat.receipts import Receipts
 from parley.chat.repair import Intervals
 from parley.chat.service import ChatService, Hooks, Limits
-from parley.gateway import Gateway, encode_message
+from parley.gateway import Gateway, Rules, encode_message, encode_received
 from parley.metrics import Metrics
 from parley.metrics_merge import AllWorkers
 from parley.settings import Settings
@@ -65,22 +66,24 @@ class Parley:
             presence=self._node.presence if self._node else None,
             intervals=Intervals(connected=settings.inbox_check_interval),
         )
+        receipts = Receipts(store, bus, encode_received)
         self._service = ChatService(
             store,
             self._delivery,
+            receipts,
             clock,
             Limits(settings.message_max_length, settings.commit_queue_max),
             Hooks(self.server.engine.batch, metrics.on_commit),
         )
-        gateway = make_gateway(
-            self.server,
+        rules = Rules(
             Authenticator(settings.jwt_secret_key, settings.jwt_user_claims, clock),
             self._service,
             Listing(store, max_chats=settings.list_max_chats, max_bytes=settings.list_max_bytes),
             self._delivery,
-            clock,
+            receipts,
         )
-        metrics.watch(self.server.engine, gateway, self._service, self._delivery, bus)
+        gateway = make_gateway(self.server, rules, clock)
+        metrics.watch(self.server.engine, gateway, rules, bus)
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
             self._all_workers = AllWorkers(metrics, place.worker, self._node)

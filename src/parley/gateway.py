@@ -10,18 +10,20 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from parley.chat.auth import Authenticator
 from parley.chat.delivery import Delivery
 from parley.chat.inbox import Inbox
-from parley.chat.listing import Listing, Query
+from parley.chat.listing import Listing
 from parley.chat.ports import Clock
-from parley.chat.replies import bad_request, internal, token_expired
-from parley.chat.service import ChatService, Draft, ReceivedMark
+from parley.chat.receipts import Delivered, Receipts
+from parley.chat.replies import internal, token_expired
+from parley.chat.service import ChatService
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
+from parley.event_data import DELIVERY_QUESTION, DRAFT, RECEIVED_MARK, read_query
 from parley.model import Chat, ChatId, UserId
 from parley.socketio.deadlines import Timed
 from parley.socketio.events import Event
@@ -35,7 +37,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 D = TypeVar("D")
 Rule: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
-MakeList: TypeAlias = Callable[[UserId, Query], Awaitable[bytes]]
+Decode: TypeAlias = Callable[[Event], D]
+Read: TypeAlias = Callable[[UserId, D], Awaitable[bytes]]
+"""Finds what a user asks for, as JSON."""
 
 NAMESPACE: Final = "/"
 PONG: Final = "Hello World!"
@@ -43,10 +47,8 @@ _MAX_SLEEP: Final = 3_600.0
 """Seconds after which a token's expiry is looked at again; the wall clock may have been set."""
 
 _encode = msgspec.json.Encoder().encode
-_draft: Final = msgspec.json.Decoder(Draft)
-_received_mark: Final = msgspec.json.Decoder(ReceivedMark)
-_query: Final = msgspec.json.Decoder(Query | None)
 _message_prefix: Final = encode_event(NAMESPACE, b'["message",')
+_received_prefix: Final = encode_event(NAMESPACE, b'["received",')
 _pong: Final = encode_event(NAMESPACE, _encode(["pong", PONG]))
 
 
@@ -69,6 +71,8 @@ class MovedDevice(msgspec.Struct, frozen=True, array_like=True):
     expires_at: float | None
     seen: int
     """The position in the user's inbox up to which it has been pushed everything."""
+    follows: bool = False
+    """It asked to be told of receipts."""
 
 
 _encode_moved: Final = msgspec.msgpack.Encoder().encode
@@ -78,7 +82,7 @@ _moved: Final = msgspec.msgpack.Decoder(MovedDevice)
 class Device(Timed):
     """A connected client, kept as its socket's data.  It is due when its token expires."""
 
-    __slots__ = ("expires_at", "gateway", "inbox", "listing", "socket", "submitted")
+    __slots__ = ("answering", "expires_at", "follows", "gateway", "inbox", "socket", "submitted")
 
     def __init__(
         self, gateway: Gateway, socket: Socket, inbox: Inbox, expires_at: float | None
@@ -89,8 +93,10 @@ class Device(Timed):
         self.inbox = inbox
         self.expires_at = expires_at
         """Seconds since the Unix epoch; None if the token never expires."""
-        self.listing: asyncio.Task[None] | None = None
-        """The list that is being made for it."""
+        self.follows = False
+        """It is told when what its user sent is received."""
+        self.answering: asyncio.Task[None] | None = None
+        """What it asked for is being read."""
         self.submitted = 0
         """How far the service must have come to have done what this client asked for."""
 
@@ -103,28 +109,32 @@ def encode_message(chat: Chat) -> bytes:
     return b"%s%s]" % (_message_prefix, _encode(chat))
 
 
+def encode_received(delivered: Delivered) -> bytes:
+    """The packet that tells a device of a receipt; the same one for every device and node."""
+    return b"%s%s]" % (_received_prefix, _encode(delivered))
+
+
 def _encode_receipt(chat_id: ChatId) -> bytes:
     return _encode({"chatId": chat_id, "received": True})
+
+
+class Rules(NamedTuple):
+    """The rules of chat that events are joined to."""
+
+    authenticator: Authenticator
+    service: ChatService
+    listing: Listing
+    delivery: Delivery
+    receipts: Receipts
 
 
 class Gateway:
     """Registers the chat's handlers on a Socket.IO server."""
 
-    def __init__(
-        self,
-        server: Server,
-        authenticator: Authenticator,
-        service: ChatService,
-        listing: Listing,
-        delivery: Delivery,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, server: Server, rules: Rules, clock: Clock) -> None:
         self._deadlines = server.engine.deadlines
         self._max_in_flight = server.engine.options.max_in_flight
-        self._authenticator = authenticator
-        self._service = service
-        self._listing = listing
-        self._delivery = delivery
+        self._authenticator, self._service, self._listing, self._delivery, self._receipts = rules
         self._clock = clock
         self.events: Counter[str] = Counter()
         """Events taken so far, by name."""
@@ -142,14 +152,13 @@ class Gateway:
     def _rules(self) -> dict[str, Rule]:
         return {
             "ping": self._ping,
-            "send message": partial(
-                self._ask, _draft, "{receiver, message}", self._service.send, _encode
-            ),
+            "send message": partial(self._ask, DRAFT.read, self._service.send, _encode),
             "receive message": partial(
-                self._ask, _received_mark, "{chatId}", self._service.receive, _encode_receipt
+                self._ask, RECEIVED_MARK.read, self._service.receive, _encode_receipt
             ),
-            "unreceived messages": partial(self._list, self._listing.unreceived),
-            "all messages": partial(self._list, self._listing.all),
+            "unreceived messages": partial(self._look_up, read_query, self._listing.unreceived),
+            "all messages": partial(self._look_up, read_query, self._listing.all),
+            "delivery": partial(self._look_up, DELIVERY_QUESTION.read, self._receipts.delivered),
         }
 
     # -- connecting
@@ -182,6 +191,8 @@ class Gateway:
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         device: Device = socket.data
         self._delivery.attach(device.inbox, socket)
+        if auth.get("receipts") is True:
+            self._follow(device)
         self._watch_expiry(device)
         logger.debug("user %s connected", device.inbox.owner)
 
@@ -190,11 +201,17 @@ class Gateway:
         if device is None:
             return
         self._deadlines.cancel(device)
-        if device.listing is not None:
-            device.listing.cancel()
+        if device.answering is not None:
+            device.answering.cancel()
+        if device.follows:
+            self._receipts.unfollow(device.inbox.owner, socket)
         self._delivery.detach(device.inbox, socket)
         self._delivery.close(device.inbox)
         logger.debug("user %s disconnected: %s", device.inbox.owner, reason)
+
+    def _follow(self, device: Device) -> None:
+        device.follows = True
+        self._receipts.follow(device.inbox.owner, device.socket)
 
     # -- moving to another process
 
@@ -202,7 +219,9 @@ class Gateway:
         device: Device = socket.data
         inbox = device.inbox
         assert inbox.position is not None
-        return _encode_moved(MovedDevice(inbox.owner, device.expires_at, inbox.position))
+        return _encode_moved(
+            MovedDevice(inbox.owner, device.expires_at, inbox.position, device.follows)
+        )
 
     async def _restore(self, socket: Socket, data: bytes) -> None:
         moved = _moved.decode(data)
@@ -215,6 +234,8 @@ class Gateway:
                 raise ConnectUnavailable from exc
             raise
         device = socket.data = Device(self, socket, inbox, moved.expires_at)
+        if moved.follows:
+            self._follow(device)
         self._watch_expiry(device)
         logger.debug("user %s moved here", moved.user)
 
@@ -245,18 +266,14 @@ class Gateway:
 
     def _ask(
         self,
-        decoder: msgspec.json.Decoder[D],
-        shape: str,
+        decode: Decode[D],
         request: Callable[[UserId, D, Callable[[T | ChatError], None]], int],
         to_json: Callable[[T], bytes],
         socket: Socket,
         event: Event,
     ) -> None:
-        """Have the service do something, and acknowledge its outcome as ``to_json`` puts it.
-
-        The event's data is what ``decoder`` makes of it; ``shape`` says in words what that needs.
-        """
-        data = _data(event, decoder, shape)
+        """Have the service do something, and acknowledge its outcome as ``to_json`` puts it."""
+        data = decode(event)
         socket.session.hold()
         try:
             device: Device = socket.data
@@ -279,29 +296,34 @@ class Gateway:
             event.ack_json(b"[%s]" % to_json(outcome))
         socket.session.release()  # last: it may close a session that drains
 
-    def _list(self, make: MakeList, socket: Socket, event: Event) -> Coroutine[Any, Any, None]:
-        # One at a time: a client isn't read on before its list is on its way.
+    def _look_up(
+        self, decode: Decode[D], read: Read[D], socket: Socket, event: Event
+    ) -> Coroutine[Any, Any, None]:
+        """Answer with an event of the same name, and what ``read`` finds of the decoded data."""
+        # One at a time: a client isn't read on before its answer is on its way.
         socket.session.hold(self._max_in_flight)
-        return self._answer_list(make, socket, event)
+        return self._answer_look_up(decode, read, socket, event)
 
-    async def _answer_list(self, make: MakeList, socket: Socket, event: Event) -> None:
+    async def _answer_look_up(
+        self, decode: Decode[D], read: Read[D], socket: Socket, event: Event
+    ) -> None:
         device: Device = socket.data
-        device.listing = asyncio.current_task()
+        device.answering = asyncio.current_task()
         try:
-            query = _data(event, _query, "{before, after, limit}") if len(event) else None
-            # The list shows what its client did before.
+            data = decode(event)
+            # The answer shows what its client did before.
             await self._service.settled(device.submitted)
-            chats = await make(device.inbox.owner, query or Query())
-            socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), chats)))
+            found = await read(device.inbox.owner, data)
+            socket.send(encode_event(NAMESPACE, b"[%s,%s]" % (_encode(event.name), found)))
             if event.wants_ack:
-                event.ack_json(b"[%s]" % chats)
+                event.ack_json(b"[%s]" % found)
         except ChatError as exc:
             self._fail(socket, event, exc)
         except Exception:
             logger.exception("the event %r failed", event.name)
             self._fail(socket, event, internal())
         finally:
-            device.listing = None
+            device.answering = None
             socket.session.release(self._max_in_flight)
 
     def _unknown(self, socket: Socket, event: Event) -> None:
@@ -346,22 +368,3 @@ _SHOWN: Final = 64
 def _user(socket: Socket) -> UserId:
     device: Device = socket.data
     return device.inbox.owner
-
-
-def _data(event: Event, decoder: msgspec.json.Decoder[T], shape: str) -> T:
-    """An event's data.
-
-    Raises:
-        ChatError: BAD_REQUEST, saying what is expected.
-    """
-    try:
-        if not event.binary:
-            return event.decode(decoder)
-        problem = ", and takes no binary data"
-    except IndexError:
-        problem = ", and there is no data"
-    except msgspec.ValidationError as exc:
-        problem = f": {exc}"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        problem = ", and the data is not valid JSON and Unicode"
-    raise bad_request(f"'{event.name}' needs {shape}{problem}")

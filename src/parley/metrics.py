@@ -20,10 +20,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from parley.chat.delivery import Delivery
 from parley.chat.ports import Bus
-from parley.chat.service import ChatService
-from parley.gateway import Gateway
+from parley.gateway import Gateway, Rules
 from parley.socketio.engine import Engine
 from parley.socketio.protocol import CloseReason
 
@@ -54,16 +52,9 @@ class Metrics:
         self._batch_sizes.add(size)
         self._commit_seconds.add(seconds)
 
-    def watch(
-        self,
-        engine: Engine,
-        gateway: Gateway,
-        service: ChatService,
-        delivery: Delivery,
-        bus: Bus,
-    ) -> None:
+    def watch(self, engine: Engine, gateway: Gateway, rules: Rules, bus: Bus) -> None:
         """Gather from these."""
-        self._registry.register(_Totals(engine, gateway, service, delivery))
+        self._registry.register(_Totals(engine, gateway, rules))
         self._registry.register(_BusTotals(bus))
 
     def collect(self) -> Iterable[Metric]:
@@ -97,16 +88,13 @@ class _Distribution(Collector):
 
 
 class _Totals(Collector):
-    def __init__(
-        self, engine: Engine, gateway: Gateway, service: ChatService, delivery: Delivery
-    ) -> None:
+    def __init__(self, engine: Engine, gateway: Gateway, rules: Rules) -> None:
         self._engine = engine
         self._gateway = gateway
-        self._service = service
-        self._delivery = delivery
+        self._rules = rules
 
     def collect(self) -> Iterator[Metric]:
-        engine, service, delivery = self._engine, self._service, self._delivery
+        engine, service, delivery = self._engine, self._rules.service, self._rules.delivery
         yield _gauge("connections", "Open sessions.", len(engine.sessions))
         yield _gauge("users", "Users with a connected device.", delivery.users)
         yield _gauge("commit_queue", "Requests waiting to be stored.", service.waiting)
@@ -116,6 +104,8 @@ class _Totals(Collector):
         yield _counter("messages_pushed", "Chats pushed to devices.", delivery.pushed)
         received = service.stats.marked_received
         yield _counter("messages_received", "Receipts accepted, repeated ones too.", received)
+        pushed = self._rules.receipts.pushed
+        yield _counter("receipts_pushed", "Receipts told to senders' devices.", pushed)
         yield _counter("gaps_filled", "Reads of pushes that did not arrive.", delivery.gaps_filled)
         yield _counter(
             "outbox_overflows",

@@ -72,6 +72,8 @@ class Node:
     def __init__(self, ends: Ends) -> None:
         self.publisher, self.subscriber = ends
         self.arrived: list[tuple[UserId, int, bytes]] = []
+        self.heard: list[tuple[UserId, bytes]] = []
+        """The notices that arrived."""
         self.restored = 0
         """Times that the subscriber's end has been away and is back."""
         self.threads: set[int] = set()
@@ -83,6 +85,14 @@ class Node:
     def _receive(self, owner: UserId, seq: int, packet: bytes) -> None:
         self.threads.add(threading.get_ident())
         self.arrived.append((owner, seq, packet))
+
+    def listen(self) -> None:
+        """Have the subscriber's end listen to notices."""
+        self.subscriber.listen(self._hear)
+
+    def _hear(self, owner: UserId, packet: bytes) -> None:
+        self.threads.add(threading.get_ident())
+        self.heard.append((owner, packet))
 
     def _be_restored(self) -> None:
         self.threads.add(threading.get_ident())
@@ -98,6 +108,13 @@ class Node:
     async def carries_something(self, owner: UserId) -> None:
         self._sent += 1
         await self.carries(owner, self._sent, b"%d" % self._sent)
+
+    async def notifies(self, owner: UserId, packet: bytes = b"notice") -> None:
+        """Notify until it is heard."""
+        async with asyncio.timeout(PATIENCE):
+            while (owner, packet) not in self.heard:
+                self.publisher.notify(owner, packet)
+                await asyncio.sleep(0.005)
 
     async def falls_silent(self, owner: UserId, witness: UserId) -> None:
         """Publish for both until only what is for the witness arrives."""

@@ -9,7 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Store, Stored
+from parley.chat.ports import (
+    AGAIN,
+    Committed,
+    IdTaken,
+    Marked,
+    NewChat,
+    Page,
+    Receipt,
+    Store,
+    Stored,
+)
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store.postgres import PostgresStore
 from parley.store.sqlite import SqliteStore
@@ -79,6 +89,12 @@ def chat_of(chat: NewChat, *, received: bool = False) -> Chat:
     return Chat(chat.id, chat.sender, chat.receiver, chat.message, chat.created_at, received)
 
 
+async def fill(store: Store, owner: UserId, count: int) -> list[NewChat]:
+    chats = [new(user(), owner, f"message {number}") for number in range(1, count + 1)]
+    await store.commit(chats, [])
+    return chats
+
+
 class Model:
     """The Store port, as simple as can be."""
 
@@ -96,13 +112,13 @@ class Model:
         inbox.append(chat_of(chat))
         return Stored(inbox[-1], len(inbox))
 
-    def _mark(self, receipt: Receipt) -> bool:
+    def _mark(self, receipt: Receipt) -> Marked | None:
         inbox = self.inboxes.get(receipt.user, [])
         for index, chat in enumerate(inbox):
             if chat.id == receipt.chat_id:
                 inbox[index] = msgspec.structs.replace(chat, received=True)
-                return True
-        return False
+                return AGAIN if chat.received else Marked(chat.sender)
+        return None
 
     def list(self, owner: UserId, page: Page) -> list[InboxEntry]:
         return [
@@ -110,3 +126,7 @@ class Model:
             for seq, chat in enumerate(self.inboxes.get(owner, []), 1)
             if page.after < seq and (page.before is None or seq < page.before)
         ]
+
+    def delivered(self, sender: UserId, receiver: UserId) -> set[ChatId]:
+        inbox = self.inboxes.get(receiver, [])
+        return {chat.id for chat in inbox if chat.sender == sender and chat.received}

@@ -150,18 +150,85 @@ class TestBus:
         assert node.subscriber.connected
         assert node.restored == 0
 
+    @pytest.mark.parametrize("packet", [b"", bytes(range(256)), b"x" * 500_000])
+    async def test_notices_are_heard_as_they_were(self, node: Node, packet: bytes) -> None:
+        ann = owner()
+        await node.subscriber.subscribe(ann)
+        node.listen()
+        await node.notifies(ann, packet)
+        assert set(node.heard) == {(ann, packet)}
+        assert all(type(each) is bytes for _, each in node.heard)
+        assert node.publisher.listened
+        assert node.subscriber.listened
+        assert node.threads == {threading.get_ident()}
+
+    async def test_notices_and_pushes_are_not_confused(self, node: Node) -> None:
+        ann = owner()
+        await node.subscriber.subscribe(ann)
+        node.listen()
+        await node.notifies(ann)
+        assert node.arrived == []
+        node.heard.clear()
+        await node.carries(ann, 1, b"push")
+        await node.carries(ann, 2, b"another")
+        assert {packet for _, packet in node.heard} <= {b"notice"}
+
+    async def test_only_notices_for_subscribed_owners_are_heard(self, node: Node) -> None:
+        ann, bob, eve = owner(), owner(), owner()
+        for each in (ann, eve):
+            await node.subscriber.subscribe(each)
+        node.listen()
+        await node.notifies(ann)
+        node.subscriber.unsubscribe(eve)
+        await node.falls_silent(eve, witness=ann)
+        node.heard.clear()
+        for _ in range(5):
+            node.publisher.notify(bob, b"for Bob")
+            node.publisher.notify(eve, b"for Eve")
+            await node.carries_something(ann)
+        assert {each for each, _ in node.heard} <= {ann}
+
+    async def test_who_does_not_listen_any_more_hears_nothing(self, node: Node) -> None:
+        ann = owner()
+        await node.subscriber.subscribe(ann)
+        node.publisher.notify(ann, b"too early")
+        await node.carries_something(ann)
+        node.listen()
+        await node.notifies(ann)
+        node.subscriber.listen(None)
+        assert set(node.heard) == {(ann, b"notice")}
+        node.heard.clear()
+        for _ in range(5):
+            node.publisher.notify(ann, b"too late")
+            await node.carries_something(ann)
+        assert node.heard == []
+        node.listen()
+        await node.notifies(ann)
+
+    async def test_nobody_listens_at_first(self, node: Node) -> None:
+        await node.subscriber.subscribe(owner())
+        assert not node.publisher.listened
+        assert not node.subscriber.listened
+        node.subscriber.listen(None)
+        assert not node.subscriber.listened
+
     async def test_the_end(self, node: Node) -> None:
         ann = owner()
         await node.subscriber.subscribe(ann)
+        node.listen()
         await node.carries_something(ann)
         for bus in (node.publisher, node.subscriber):
             await asyncio.wait_for(bus.close(), PATIENCE)
             await asyncio.wait_for(bus.close(), PATIENCE)
         node.arrived.clear()
         node.publisher.publish(ann, 1, b"late")
+        node.publisher.notify(ann, b"late")
+        node.subscriber.listen(None)
+        node.listen()
         node.subscriber.unsubscribe(ann)
         await asyncio.sleep(0.02)
         assert node.arrived == []
+        assert node.heard == []
 
 
 class TestLocalBus:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from parley.chat.ports import Committed, NewChat, Page, Receipt, Stored
+from parley.chat.ports import Committed, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreBroken
 from parley.model import ChatId, UserId
 from parley.store.postgres import PostgresStore, migrate
@@ -116,7 +116,7 @@ async def test_the_tables_can_be_partitioned(deployment: Deployment) -> None:
             receipts = [Receipt(chats[0].receiver, chats[0].id)]
             committed = await store.commit(chats, receipts)
             assert seqs(committed) == [turn] * len(owners)
-            assert committed.receipts == [True]
+            assert committed.receipts == [Marked(chats[0].sender)]
         assert await store.heads(owners) == dict.fromkeys(owners, 3)
         assert await store.unreceived(owners[0], Page(10)) == []
         assert [entry.seq for entry in await store.entries(owners[1], 1, 10)] == [2, 3]

@@ -9,22 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Store, Stored
+from parley.chat.ports import Committed, IdTaken, Marked, NewChat, Page, Receipt, Store, Stored
 from parley.errors import StoreUnavailable
-from parley.model import ChatId, EntryKind, InboxEntry, UserId
-from tests.contract.conftest import NOW, Model, OpenStore, chat_of, new, user
+from parley.model import ChatId, EntryKind, InboxEntry
+from tests.contract.conftest import NOW, Model, OpenStore, chat_of, fill, new, user
 
 ALL = Page(limit=1000)
 
 
 def seqs(outcome: Committed) -> list[int | None]:
     return [each.seq for each in outcome.chats if isinstance(each, Stored)]
-
-
-async def fill(store: Store, owner: UserId, count: int) -> list[NewChat]:
-    chats = [new(user(), owner, f"message {number}") for number in range(1, count + 1)]
-    await store.commit(chats, [])
-    return chats
 
 
 # --- numbering ----------------------------------------------------------------------------------
@@ -54,7 +48,7 @@ async def test_a_chat_to_oneself(store: Store) -> None:
     ann = user()
     chat = new(ann, ann)
     outcome = await store.commit([chat], [Receipt(ann, chat.id)])
-    assert outcome == Committed([Stored(chat_of(chat), 1)], [True])
+    assert outcome == Committed([Stored(chat_of(chat), 1)], [Marked(ann)])
     assert await store.entries(ann, 0, 10) == [
         InboxEntry(ann, 1, EntryKind.MESSAGE, chat_of(chat, received=True))
     ]
@@ -173,7 +167,7 @@ async def test_an_id_may_be_chosen_for_every_inbox(store: Store, same_call: bool
     calls = [[to_ann, to_bob]] if same_call else [[to_ann], [to_bob]]
     outcomes = [each for chats in calls for each in (await store.commit(chats, [])).chats]
     assert outcomes == [Stored(chat_of(to_ann), 1), Stored(chat_of(to_bob), 1)]
-    assert (await store.commit([], [Receipt(ann, chosen)])).receipts == [True]
+    assert (await store.commit([], [Receipt(ann, chosen)])).receipts == [Marked(bob)]
     [of_ann], [of_bob] = await store.entries(ann, 0, 9), await store.entries(bob, 0, 9)
     assert of_ann.chat == chat_of(to_ann, received=True)
     assert of_bob.chat == chat_of(to_bob)
@@ -188,41 +182,6 @@ async def test_choosing_an_id_that_nobody_chose(store: Store) -> None:
     await store.commit([chat], [])
     outcome = await store.commit([new(bob, ann, chat.message, chat.id)], [])
     assert outcome.chats == [Stored(chat_of(chat), None)]
-
-
-# --- receipts -----------------------------------------------------------------------------------
-
-
-async def test_only_the_receiver_marks(store: Store) -> None:
-    ann, bob = user(), user()
-    [chat] = await fill(store, ann, 1)
-    unknown = ChatId(str(uuid.uuid4()))
-    receipts = [Receipt(chat.sender, chat.id), Receipt(bob, chat.id), Receipt(ann, unknown)]
-    assert (await store.commit([], receipts)).receipts == [False, False, False]
-    assert len(await store.unreceived(ann, ALL)) == 1
-    receipts = [Receipt(bob, chat.id), Receipt(ann, chat.id)]
-    assert (await store.commit([], receipts)).receipts == [False, True]
-    assert await store.unreceived(ann, ALL) == []
-    [entry] = await store.entries(ann, 0, 10)
-    assert entry.chat == chat_of(chat, received=True)
-
-
-async def test_marking_twice_is_fine(store: Store) -> None:
-    ann = user()
-    [chat] = await fill(store, ann, 1)
-    receipt = Receipt(ann, chat.id)
-    assert (await store.commit([], [receipt, receipt])).receipts == [True, True]
-    assert (await store.commit([], [receipt])).receipts == [True]
-
-
-async def test_receipts_come_after_the_chats_of_their_call(store: Store) -> None:
-    ann = user()
-    chats = [new(user(), ann), new(user(), ann)]
-    outcome = await store.commit(chats, [Receipt(ann, chats[1].id)])
-    assert outcome == Committed(
-        [Stored(chat_of(chats[0]), 1), Stored(chat_of(chats[1]), 2)], [True]
-    )
-    assert [entry.seq for entry in await store.unreceived(ann, ALL)] == [1]
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -363,6 +322,7 @@ async def test_a_closed_store_is_unavailable(store: Store) -> None:
         store.unreceived(ann, ALL),
         store.received_by(ann, ALL),
         store.position(ann, chat_id),
+        store.delivered(ann, ann, [chat_id]),
         store.ping(),
     ):
         with pytest.raises(StoreUnavailable):
@@ -415,3 +375,6 @@ async def test_behaves_like_the_model(
             for chat_id in pool:
                 found = [entry.seq for entry in entries if entry.chat.id == chat_id]
                 assert await store.position(owner, chat_id) == (found[0] if found else None)
+            for sender in users:
+                expected_ids = model.delivered(sender, owner) & set(pool)
+                assert await store.delivered(sender, owner, pool) == expected_ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -35,11 +35,16 @@ class Device:
         transports: list[str] | None = None,
         *,
         reconnection: bool = False,
+        receipts: bool = False,
     ) -> None:
-        """``transports``: those to use, in that order; None is the client's own choice."""
+        """``transports``: those to use, in that order; None is the client's own choice.
+
+        ``receipts``: it asks to be told when what its user sent is received.
+        """
         self.user = user or new_user()
         self._server = server
         self._transports = transports
+        self._receipts = receipts
         self._received: dict[str, list[Any]] = {}
         self._changed = asyncio.Event()
         self._sio = socketio.AsyncClient(
@@ -65,7 +70,8 @@ class Device:
         Raises socketio.exceptions.ConnectionError if the server refuses.
         """
         if auth is None and headers is None:
-            auth = {"token": self._server.token(self.user)}
+            wish = {"receipts": True} if self._receipts else {}
+            auth = {"token": self._server.token(self.user), **wish}
         await self._sio.connect(
             self._server.url,
             auth=auth,
@@ -134,6 +140,18 @@ class Device:
         """Mark a chat received; the acknowledgement."""
         return await self.call("receive message", {"chatId": chat["id"]})
 
+    async def receive(self, chat: Chat) -> None:
+        """Wait until a chat arrives, and mark it received."""
+        while chat not in self.received("message"):
+            await self.wait("message", len(self.received("message")) + 1)
+        assert await self.mark_received(chat) == {"chatId": chat["id"], "received": True}
+
+    async def delivered(self, receiver: str, chats: Sequence[Chat]) -> list[str]:
+        """The ids of those of the chats that ``receiver`` has received."""
+        question = {"receiver": receiver, "chatIds": [chat["id"] for chat in chats]}
+        ids: list[str] = await self._list("delivery", question)
+        return ids
+
     async def unreceived(self, **query: Any) -> list[Chat]:
         """What hasn't been marked received."""
         chats: list[Chat] = await self._list("unreceived messages", query)
@@ -198,9 +216,10 @@ class Devices:
         transports: list[str] | None = None,
         *,
         reconnection: bool = False,
+        receipts: bool = False,
     ) -> Device:
         """A device that is not connected yet."""
-        device = Device(server, user, transports, reconnection=reconnection)
+        device = Device(server, user, transports, reconnection=reconnection, receipts=receipts)
         self._made.append(device)
         return device
 
@@ -211,9 +230,10 @@ class Devices:
         transports: list[str] | None = None,
         *,
         reconnection: bool = False,
+        receipts: bool = False,
     ) -> Device:
         """A connected device of ``user``, or of somebody new."""
-        device = self.make(server, user, transports, reconnection=reconnection)
+        device = self.make(server, user, transports, reconnection=reconnection, receipts=receipts)
         await device.connect()
         return device
 

@@ -119,6 +119,32 @@ async def test_a_receipt_must_name_a_chat(
     await fails(device, "bad_request", "receive message", *args)
 
 
+NO_QUESTIONS: dict[str, tuple[Any, ...]] = {
+    "nothing": (),
+    "null": (None,),
+    "array": ([SOMEBODY],),
+    "empty object": ({},),
+    "no receiver": ({"chatIds": [SOMEBODY]},),
+    "no chatIds": ({"receiver": SOMEBODY},),
+    "receiver is no UUID": ({"receiver": "bob", "chatIds": [SOMEBODY]},),
+    "one id": ({"receiver": SOMEBODY, "chatIds": SOMEBODY},),
+    "an id is no UUID": ({"receiver": SOMEBODY, "chatIds": [SOMEBODY, "12"]},),
+    "an id is a number": ({"receiver": SOMEBODY, "chatIds": [12]},),
+    "an id is null": ({"receiver": SOMEBODY, "chatIds": [None]},),
+    "101 ids": ({"receiver": SOMEBODY, "chatIds": [SOMEBODY] * 101},),
+    "binary": ({"receiver": SOMEBODY, "chatIds": [b"12"]},),
+}
+
+
+@pytest.mark.parametrize("args", NO_QUESTIONS.values(), ids=NO_QUESTIONS.keys())
+async def test_a_question_about_delivery_must_be_as_it_must_be(
+    server: ChatServer, devices: Devices, args: tuple[Any, ...]
+) -> None:
+    device = await devices.connect(server)
+    error = await fails(device, "bad_request", "delivery", *args)
+    assert "receiver" in error["message"] or "chatIds" in error["message"]
+
+
 @pytest.mark.parametrize("event", ["unreceived messages", "all messages"])
 async def test_lists_take_no_binary_data(
     server: ChatServer, devices: Devices, transports: list[str] | None, event: str

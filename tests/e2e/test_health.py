@@ -72,6 +72,20 @@ async def test_messages_and_events_are_counted(own_server: ChatServer, devices: 
     assert counted["parley_outbox_overflows_total"] == 0
 
 
+async def test_receipts_that_senders_are_told_of_are_counted(
+    own_server: ChatServer, devices: Devices
+) -> None:
+    alice = await devices.connect(own_server, receipts=True)
+    alice_too = await devices.connect(own_server, alice.user, receipts=True)
+    bob = await devices.connect(own_server)
+    for _ in range(3):
+        await bob.receive(await alice.send(bob.user))
+    for device in (alice, alice_too):
+        await device.wait("received", 3)
+    counted = await asyncio.to_thread(own_server.metrics)
+    assert counted["parley_receipts_pushed_total"] == 3 * 2
+
+
 async def test_errors_are_counted_by_code(own_server: ChatServer, devices: Devices) -> None:
     alice = await devices.connect(own_server)
     await alice.call("send message", {"receiver": "bob", "message": HUSH})

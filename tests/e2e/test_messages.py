@@ -102,7 +102,7 @@ async def test_no_device_of_the_sender_gets_what_was_sent_to_somebody_else(
     for device in (alice, other):
         await device.settle()
         assert device.received("message") == []
-    assert len(bob.received("message")) == 1
+    assert len(await bob.wait("message")) == 1
 
 
 async def test_users_are_named_in_one_way_however_they_are_spelled(

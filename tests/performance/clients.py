@@ -64,11 +64,15 @@ class CountingWire(Wire):
 class Client:
     """A user's device."""
 
-    def __init__(self, protocol: type[WebSocketTransport], token: str) -> None:
+    def __init__(
+        self, protocol: type[WebSocketTransport], token: str, *, receipts: bool = False
+    ) -> None:
+        """``receipts``: it wants to be told what has been received of its user's chats."""
         self.wire = CountingWire()
         self._config = SimpleNamespace(ws_protocol_class=protocol)
         self._state = SimpleNamespace(connections=set())
-        self._join = frames([b'40{"token":"%b"}' % token.encode()])
+        auth = {"token": token, **({"receipts": True} if receipts else {})}
+        self._join = frames([f"40{json.dumps(auth, separators=(',', ':'))}".encode()])
 
     def connect(self) -> asyncio.Future[None]:
         """Ask to be let in, at the server's front; done when it is."""

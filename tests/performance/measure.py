@@ -46,6 +46,7 @@ async def measure(servers: Servers) -> Report:
 async def _paths(servers: Servers) -> AsyncIterator[Mapping[str, Path]]:
     async with (
         embedded(servers) as alone,
+        embedded(servers, "told.db") as telling,
         shared(servers) as node,
         FromRedis.open(node, servers.redis.port) as from_redis,
     ):
@@ -56,6 +57,7 @@ async def _paths(servers: Servers) -> AsyncIterator[Mapping[str, Path]]:
             "send, PostgreSQL and Redis": await Sending.open(node),
             "message from another node": from_redis,
             "receive": await Receiving.open(alone),
+            "receive, sender told": await Receiving.open(telling, told=True),
             "receive, PostgreSQL and Redis": await Receiving.open(node),
             "store in SQLite": Storing(alone),
             "store in PostgreSQL": Storing(node),

@@ -63,13 +63,14 @@ class Node:
         self.store, self.bus = backends.store, backends.bus
         self._protocol = websocket_protocol({PATH: parley.server.engine})
 
-    def client(self, user: UserId) -> Client:
+    def client(self, user: UserId, *, receipts: bool = False) -> Client:
         """A device that has yet to connect."""
-        return Client(self._protocol, mint_token(_SECRET, uuid.UUID(user), 86_400))
+        token = mint_token(_SECRET, uuid.UUID(user), 86_400)
+        return Client(self._protocol, token, receipts=receipts)
 
-    async def connected(self, user: UserId) -> Client:
+    async def connected(self, user: UserId, *, receipts: bool = False) -> Client:
         """A device that has connected."""
-        client = self.client(user)
+        client = self.client(user, receipts=receipts)
         await client.connect()
         return client
 
@@ -80,9 +81,9 @@ class Node:
 
 
 @asynccontextmanager
-async def embedded(servers: Servers) -> AsyncIterator[Node]:
-    """A node alone, on a SQLite file."""
-    database = str(servers.folder / "parley.db")
+async def embedded(servers: Servers, file: str = "parley.db") -> AsyncIterator[Node]:
+    """A node alone, on a SQLite file that no other one has open."""
+    database = str(servers.folder / file)
     async with _node({"DATABASE_TYPE": "sqlite", "DATABASE_DB": database}) as node:
         yield node
 

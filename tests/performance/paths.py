@@ -71,26 +71,33 @@ class Receiving:
 
     size = BATCH
 
-    def __init__(self, node: Node, user: UserId, client: Client) -> None:
-        self._node, self._user, self._client = node, user, client
+    def __init__(self, node: Node, client: Client, user: UserId, sender: UserId) -> None:
+        self._node, self._client, self._user, self._sender = node, client, user, sender
+        self._told: list[Client] = []
+        """The sender's devices."""
         self._data = b""
 
     @classmethod
-    async def open(cls, node: Node) -> Receiving:
-        user = next(_USERS)
-        return cls(node, user, await node.connected(user))
+    async def open(cls, node: Node, *, told: bool = False) -> Receiving:
+        """``told``: the sender of all chats has a device that is told of it."""
+        user, sender = next(_USERS), next(_USERS)
+        receiving = cls(node, await node.connected(user), user, sender)
+        if told:
+            receiving._told.append(await node.connected(sender, receipts=True))
+        return receiving
 
     async def prepare(self) -> None:
-        chats = _new_chats(self._user)
+        chats = _new_chats(self._user, self._sender)
         await self._node.store.commit(chats, [])
         marks: Iterator[dict[str, str]] = ({"chatId": chat.id} for chat in chats)
         acks = [None] * (BATCH - 1) + [1]
         self._data = frames(map(event, ["receive message"] * BATCH, marks, acks))
 
     async def run(self) -> int:
-        answered = self._client.wire.expect(1)
+        answered = [self._client.wire.expect(1)]
+        answered += [device.wire.expect(BATCH) for device in self._told]
         self._client.say(self._data)
-        return await _all([answered], [self._client])
+        return await _all(answered, [self._client, *self._told])
 
 
 class Storing:
@@ -179,8 +186,8 @@ async def _all(arrivals: Sequence[asyncio.Future[None]], clients: Sequence[Clien
     return max(client.wire.written for client in clients)
 
 
-def _new_chats(receiver: UserId) -> list[NewChat]:
-    sender = next(_USERS)
+def _new_chats(receiver: UserId, sender: UserId | None = None) -> list[NewChat]:
+    sender = sender or next(_USERS)
     return [NewChat(ChatId(str(uuid.uuid4())), sender, receiver, _TEXT, _NOW) for _ in range(BATCH)]
 
 

@@ -35,7 +35,8 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         *VOCABULARY,
     ),
     "parley.redis_options": (),
-    "parley.gateway": ("parley.chat", "parley.socketio", *VOCABULARY),
+    "parley.event_data": ("parley.chat", "parley.socketio"),
+    "parley.gateway": ("parley.chat", "parley.event_data", "parley.socketio", *VOCABULARY),
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
     "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
     "parley.web": (

@@ -14,6 +14,8 @@ class LocalBus:
         self.losses = self.dropped = self.malformed = 0
         self._subscribed: set[UserId] = set()
         self._receive: Callable[[UserId, int, bytes], None] | None = None
+        self.listened = False
+        self._hear: Callable[[UserId, bytes], None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -27,6 +29,13 @@ class LocalBus:
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         if owner in self._subscribed and self._receive is not None:
             self._receive(owner, seq, packet)
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        if self._hear is not None and owner in self._subscribed:
+            self._hear(owner, packet)
+
+    def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
+        self._hear, self.listened = hear, hear is not None
 
     async def subscribe(self, owner: UserId) -> None:
         self._subscribed.add(owner)

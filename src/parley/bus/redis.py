@@ -2,7 +2,8 @@
 
 Each connected user has a channel.  Users of the node that publishes get their
 pushes without Redis, and what then comes back from it is dropped.  A node that
-is alone publishes nothing.
+is alone publishes nothing.  Notices go the same way, on the same channels, while
+another node listens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 from parley.bus.redis_channels import RedisChannels
 from parley.bus.redis_company import Company
 from parley.bus.redis_link import RedisLink
-from parley.bus.redis_payload import PayloadFormat, unpack
+from parley.bus.redis_payload import NOTICE, PayloadFormat, unpack
 from parley.bus.redis_routes import RedisRoutes
 from parley.errors import BusBroken, BusUnavailable
 from parley.model import UserId
@@ -55,6 +56,7 @@ class RedisBus:
         self._company = Company(self._channels, self._own)
         self._receive: Callable[[UserId, int, bytes], None] = _nobody_receives
         self._restored: Callable[[], None] = _nobody_cares
+        self._hear: Callable[[UserId, bytes], None] | None = None
         self._connected = False
         self._disturbed = asyncio.Event()
         self._witness: RedisLink | None = None
@@ -95,6 +97,10 @@ class RedisBus:
     def connected(self) -> bool:
         return self._connected
 
+    @property
+    def listened(self) -> bool:
+        return self._hear is not None or self._company.listened
+
     def attach(
         self, receive: Callable[[UserId, int, bytes], None], restored: Callable[[], None]
     ) -> None:
@@ -111,11 +117,25 @@ class RedisBus:
         if self._company.alone:
             return
         link = self._routes.find(name)
-        if link is None:
-            self.dropped += 1
-        elif not link.publish(name, self._format.head(seq), packet):
-            self.dropped += 1
-            self._complain("slow", f"Redis at {link.address} reads too slowly: pushes are dropped")
+        if link is None or not link.publish(name, self._format.head(seq), packet):
+            self._drop(link)
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        if self._closed:
+            return
+        name = self._channels.name(owner)
+        channel = self._by_name.get(name)
+        if self._hear is not None and channel is not None and channel.wanted:
+            self._hear(owner, packet)
+        if self._company.listened:
+            link = self._routes.find(name)
+            if link is None or not link.publish(name, self._format.head(NOTICE), packet):
+                self._drop(link)
+
+    def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
+        self._hear = hear
+        if not self._closed:
+            self._company.listen(wanted=hear is not None)
 
     async def subscribe(self, owner: UserId) -> None:
         await self._channels.want(owner).settling()
@@ -154,9 +174,18 @@ class RedisBus:
             self._misheard()
             return
         try:
-            self._receive(channel.owner, *push)
+            if push[0] != NOTICE:
+                self._receive(channel.owner, *push)
+            elif self._hear is not None:
+                self._hear(channel.owner, push[1])
         except Exception:
             logger.exception("a push could not be handed over")
+
+    def _drop(self, link: RedisLink | None) -> None:
+        """What was to be published was not; on ``link``, if there is one."""
+        self.dropped += 1
+        if link is not None:
+            self._complain("slow", f"Redis at {link.address} reads too slowly: pushes are dropped")
 
     def _misheard(self) -> None:
         self.malformed += 1

@@ -7,7 +7,7 @@ implementation passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -46,12 +46,23 @@ class IdTaken(msgspec.Struct, frozen=True, gc=False):
     """The chosen id belongs to another chat in the receiver's inbox."""
 
 
+class Marked(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one :class:`Receipt`: the chat is the user's, and is marked received."""
+
+    sender: UserId | None
+    """Who sent it, if this is the first receipt of it; None if it had been marked before."""
+
+
+AGAIN: Final = Marked(None)
+"""The outcome of every receipt of a chat but the first."""
+
+
 class Committed(msgspec.Struct, frozen=True, gc=False):
     """The outcomes of one transaction, each list in the order of its input."""
 
     chats: list[Stored | IdTaken]
-    receipts: list[bool]
-    """True: the chat is the user's and is marked received, now or before."""
+    receipts: list[Marked | None]
+    """None: the user was sent no such chat."""
 
 
 class Page(msgspec.Struct, frozen=True, gc=False):
@@ -84,7 +95,8 @@ class Store(Protocol):
           exists already, with the same sender and text, is not stored again: its
           outcome is that chat, with ``seq`` None.  This holds within one call too.
         - Receipts are applied after the chats, so they may name chats of the
-          same call.  Marking twice is fine.
+          same call.  Marking twice is fine.  Of all receipts of a chat, whoever
+          commits them and when, one outcome names its sender.
         - Calls are never concurrent (the service has one committer).
         """
         ...
@@ -120,6 +132,15 @@ class Store(Protocol):
         """The ``seq`` of a chat in ``owner``'s inbox; None if it isn't there."""
         ...
 
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        """Those of the chats that ``sender`` sent to ``receiver`` and that are marked received.
+
+        The cost depends on how many are asked for, not on what is stored.
+        """
+        ...
+
     async def ping(self) -> None:
         """Return if the store answers."""
         ...
@@ -130,10 +151,12 @@ class Store(Protocol):
 
 
 class Bus(Protocol):
-    """Carries pushes to every node whose users they concern.
+    """Carries pushes, and notices, to every node whose users they concern.
 
     Best effort by design: a bus may lose, repeat or reorder what it carries;
     the ``seq`` of each push lets the receiving node notice and repair that.
+    A notice has no ``seq``: it is outside of the inbox, and one that is lost is
+    not repaired.
     """
 
     losses: int
@@ -148,10 +171,30 @@ class Bus(Protocol):
         """False while nothing can be carried, as far as this end knows."""
         ...
 
+    @property
+    def listened(self) -> bool:
+        """True while a node, this one or another, may listen, as far as this end knows."""
+        ...
+
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         """Pass an encoded packet on to all nodes that subscribed to ``owner``.
 
         Never blocks and never raises.  What can't be carried is dropped.
+        """
+        ...
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        """Pass a notice on to the nodes that subscribed to ``owner`` and that listen.
+
+        Never blocks and never raises.  What can't be carried is dropped.
+        """
+        ...
+
+    def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
+        """Have notices for subscribed owners given to ``hear``; None: this node listens no more.
+
+        Other nodes learn of it a little later; what they are told of before is not carried here.
+        Never blocks and never raises.
         """
         ...
 

@@ -17,7 +17,8 @@ import msgspec
 from parley.chat.batching import Batcher
 from parley.chat.delivery import Delivery
 from parley.chat.ids import Uuid7, parse_uuid
-from parley.chat.ports import Clock, IdTaken, NewChat, Receipt, Store, Stored
+from parley.chat.ports import Clock, IdTaken, Marked, NewChat, Receipt, Store, Stored
+from parley.chat.receipts import Receipts
 from parley.chat.replies import bad_request, not_found
 from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
@@ -26,7 +27,7 @@ MAX_BATCH: Final = 1_000
 """Requests of one transaction; more wait for the next."""
 
 Request: TypeAlias = NewChat | Receipt
-Outcome: TypeAlias = Stored | IdTaken | bool
+Outcome: TypeAlias = Stored | IdTaken | Marked | None
 
 
 class ServiceStats:
@@ -79,12 +80,14 @@ class ChatService:
         self,
         store: Store,
         delivery: Delivery,
+        receipts: Receipts,
         clock: Clock,
         limits: Limits,
         hooks: Hooks,
     ) -> None:
         self._store = store
         self._delivery = delivery
+        self._receipts = receipts
         self._clock = clock
         self._new_id = Uuid7()
         self._message_max_length = limits.message_max_length
@@ -124,14 +127,14 @@ class ChatService:
     ) -> int:
         """Mark a chat received; only its receiver may, and may do so again.
 
-        Returns a mark for :meth:`settled`.
+        The first time its sender is told.  Returns a mark for :meth:`settled`.
 
         Raises:
             ChatError: BAD_REQUEST, and ``done`` is not called.
         """
         chat_id = ChatId(parse_uuid(mark.chatId) or _refuse("chatId must be the UUID of a chat"))
         receipt = Receipt(user, chat_id)
-        return self._batcher.submit(receipt, partial(self._received, done, chat_id))
+        return self._batcher.submit(receipt, partial(self._received, done, receipt))
 
     async def settled(self, mark: int) -> None:
         """Wait until what returned ``mark``, and all before it, has been stored or has failed."""
@@ -171,14 +174,16 @@ class ChatService:
     def _received(
         self,
         done: Callable[[ChatId | ChatError], None],
-        chat_id: ChatId,
+        receipt: Receipt,
         outcome: Outcome | ChatError,
     ) -> None:
-        if isinstance(outcome, ChatError):
-            done(outcome)
-        elif outcome:
+        if isinstance(outcome, Marked):
             self.stats.marked_received += 1
-            done(chat_id)
+            if outcome.sender is not None:
+                self._receipts.tell(outcome.sender, receipt)
+            done(receipt.chat_id)
+        elif isinstance(outcome, ChatError):
+            done(outcome)
         else:
             done(not_found())
 

@@ -117,6 +117,14 @@ class PostgresStore:
         rows = await self._run(self._reader.fetch(sql.POSITION, owner, chat_id))
         return rows[0][0] if rows else None
 
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        """See :meth:`parley.chat.ports.Store.delivered`."""
+        asked = (sender, receiver, as_list(chat_ids))
+        rows = await self._run(self._reader.fetch(sql.DELIVERED, *asked))
+        return {chat_ids[place - 1] for (place,) in rows}
+
     async def ping(self) -> None:
         """See :meth:`parley.chat.ports.Store.ping`."""
         await self._run(self._reader.fetch(sql.PING))
@@ -164,9 +172,9 @@ class PostgresStore:
             known = await self._existing(suspects) if suspects else {}
             batch = Batch(chats, receipts, known)
             if batch.statement is None:
-                return batch.outcome(None, None)
+                return batch.outcome()
             try:
-                [(heads, marked)] = await self._writer.fetch(batch.statement, *batch.arguments)
+                [row] = await self._writer.fetch(batch.statement, *batch.arguments)
             except asyncpg.UniqueViolationError:
                 # Ids that nobody chose begin at random: that one exists is so unlikely that it is
                 # looked for only now.
@@ -174,7 +182,7 @@ class PostgresStore:
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                 pass  # undone by the server, for the sake of others
             else:
-                return batch.outcome(heads, marked)
+                return batch.outcome(*row)
         raise StoreUnavailable(f"others got in the way of a commit {ATTEMPTS} times")
 
     async def _existing(self, suspects: Sequence[NewChat]) -> dict[Key, Chat]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec.structs import astuple
 
-from parley.chat.ports import Committed, IdTaken, NewChat, Receipt, Stored
+from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Receipt, Stored
 from parley.model import Chat, ChatId, UserId
 from parley.store.postgres_statements import MARK, STORE, STORE_AND_MARK
 
@@ -51,13 +51,17 @@ class Batch:
         ]
         """How far each of ``_fresh`` will be behind its receiver's new head."""
         self._asked: list[Key] = []
-        self._marked: set[Key] = set()
+        self._first: dict[Key, Marked] = {}
+        """The outcomes for chats that are marked for the first time."""
         self._marks: list[Key] = []
         if receipts:
-            self._asked = [(receipt.user, receipt.chat_id) for receipt in receipts]
+            self._asked = list(map(astuple, receipts))
+            marks = set(self._asked)
             # A statement doesn't see what it stores, so these are stored as received.
-            self._marked = {(chat.receiver, chat.id) for chat in self._fresh} & set(self._asked)
-            self._marks = sorted(set(self._asked) - self._marked)
+            for chat in self._fresh:
+                if (chat.receiver, chat.id) in marks:
+                    self._first[chat.receiver, chat.id] = Marked(chat.sender)
+            self._marks = sorted(marks - self._first.keys())
 
     @property
     def statement(self) -> str | None:
@@ -90,14 +94,21 @@ class Batch:
         return arguments
 
     def _received(self) -> list[str]:
-        if not self._marked:
+        if not self._first:
             return ["f"] * len(self._fresh)
-        return ["t" if (chat.receiver, chat.id) in self._marked else "f" for chat in self._fresh]
+        return ["t" if (chat.receiver, chat.id) in self._first else "f" for chat in self._fresh]
 
-    def outcome(self, heads: str | None, known: str | None) -> Committed:
+    def outcome(
+        self,
+        heads: str | None = None,
+        senders: str | None = None,
+        marked: str | None = None,
+        known: str | None = None,
+    ) -> Committed:
         """The outcome, from what the statement returned: see there."""
-        if known:
-            self._marked.update(self._marks[int(place) - 1] for place in known.split(","))
+        return Committed(self._stored(heads), self._received_outcomes(senders, marked, known))
+
+    def _stored(self, heads: str | None) -> list[Stored | IdTaken]:
         outcomes: list[Stored | IdTaken] = []
         if heads:
             head_of = dict(zip(self._moves, map(int, heads.split(",")), strict=True))
@@ -107,13 +118,28 @@ class Batch:
             ]
         for place, other in self._others.items():
             outcomes.insert(place, other)
-        return Committed(outcomes, [key in self._marked for key in self._asked])
+        return outcomes
+
+    def _received_outcomes(
+        self, senders: str | None, marked: str | None, known: str | None
+    ) -> list[Marked | None]:
+        first = self._first
+        if senders:
+            # In C for the most part: this is done for every receipt.
+            ids: list[Any] = marked.split(",") if marked else []
+            chats = list(zip(ids[::2], ids[1::2], strict=True)) or self._marks
+            each: list[Any] = senders.split(",")
+            first.update(zip(chats, map(Marked, each), strict=True))
+        again = dict.fromkeys(first, AGAIN)
+        if known:
+            again.update({self._marks[int(place) - 1]: AGAIN for place in known.split(",")})
+        return [first.pop(key, None) or again.get(key) for key in self._asked]
 
 
 def keys(chats: Iterable[Key]) -> list[str]:
-    """The two lists by which statements look chats up."""
-    pairs = list(chats)
-    return [as_list(receiver for receiver, _ in pairs), as_list(chat_id for _, chat_id in pairs)]
+    """The two lists by which statements look chats up; there must be some."""
+    receivers, ids = zip(*chats, strict=True)
+    return [as_list(receivers), as_list(ids)]
 
 
 def as_list(items: Iterable[str]) -> str:

@@ -47,6 +47,14 @@ FROM chats
 WHERE receiver = $1 AND NOT received AND seq > $2 AND seq < $3
 ORDER BY seq LIMIT $4"""
 
+DELIVERED: Final = """
+SELECT asked.place
+FROM unnest(string_to_array($3, ',')::uuid[]) WITH ORDINALITY AS asked (id, place)
+CROSS JOIN LATERAL (
+  SELECT sender, received FROM chats WHERE receiver = $2 AND chats.id = asked.id OFFSET 0
+) AS chat
+WHERE chat.sender = $1 AND chat.received"""
+
 EXISTING: Final = """
 SELECT asked.place, chat.*
 FROM unnest(string_to_array($1, ',')::uuid[], string_to_array($2, ',')::uuid[])
@@ -100,15 +108,24 @@ known AS (
   SELECT receiver, id, sender, seq, message, created_at, true FROM known
   WHERE NOT received{2}
   ON CONFLICT (receiver, id) DO UPDATE SET received = true WHERE NOT chats.received
+  RETURNING receiver, id, sender
 )"""
-_KNOWN: Final = "(SELECT string_agg(place::text, ',') FROM known)"
+_OUTCOME: Final = """
+(SELECT string_agg(sender::text, ',' ORDER BY receiver, id) FROM marked),
+(SELECT string_agg(concat_ws(',', receiver, id), ',' ORDER BY receiver, id) FROM marked
+  HAVING count(*) < cardinality(string_to_array({0}, ','))),
+(SELECT string_agg(place::text, ',') FROM known
+  HAVING count(*) > (SELECT count(*) FROM marked))"""
 # Always true, and known only when all heads are locked.
 _AFTER_HEADS: Final = " AND (SELECT count(*) FROM moved) > 0"
 
-# One row: the owners' new heads, by owner; and the places, from 1, of the chats that exist. One
-# text each, or NULL: a row costs us more than anything that the server does for it.
-STORE: Final = f"WITH{_STORE}\nSELECT {_HEADS}, NULL"
-MARK: Final = f"WITH{_MARK.format('$1', '$2', '')}\nSELECT NULL, {_KNOWN}"
+# One row: the owners' new heads, by owner; of the chats that are marked now, for the first time,
+# each sender, by receiver and id; their receivers and ids, in that order, unless they are all that
+# were asked for; and the places, from 1, of all the chats that exist, if these are more than those.
+# One text each, or NULL: a row costs us more than anything that the server does for it.
+STORE: Final = f"WITH{_STORE}\nSELECT {_HEADS}"
+MARK: Final = f"WITH{_MARK.format('$1', '$2', '')}\nSELECT NULL,{_OUTCOME.format('$1')}"
 STORE_AND_MARK: Final = (
-    f"WITH{_STORE},{_MARK.format('$10', '$11', _AFTER_HEADS)}\nSELECT {_HEADS}, {_KNOWN}"
+    f"WITH{_STORE},{_MARK.format('$10', '$11', _AFTER_HEADS)}\n"
+    f"SELECT {_HEADS},{_OUTCOME.format('$10')}"
 )

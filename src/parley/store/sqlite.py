@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
-from parley.chat.ports import Committed, IdTaken, NewChat, Page, Receipt, Stored
+from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store.migrations import LAST_VERSION
@@ -72,9 +73,16 @@ EXISTING = f"""
 SELECT json_group_array(json_array(receiver, chats.id, sender, message, created_at, received))
 FROM {BY_KEY}"""  # noqa: S608 - a constant
 MARKS = f"""
-SELECT json_group_array(json_array(receiver, chats.id, chats.rowid, received))
+SELECT
+  json_group_array(json_array(json_array(receiver, chats.id), chats.rowid, sender))
+    FILTER (WHERE received = 0),
+  json_group_array(json_array(receiver, chats.id)) FILTER (WHERE received = 1)
 FROM {BY_KEY}"""  # noqa: S608 - a constant
 MARK = "UPDATE chats SET received = 1 WHERE rowid IN (SELECT value FROM json_each(:rows))"
+DELIVERED = """
+SELECT json_group_array(chats.id) FROM json_each(:ids) CROSS JOIN chats
+  ON chats.id = value AND receiver = :receiver
+WHERE sender = :sender AND received = 1"""
 INSERT = "INSERT INTO chats (receiver, id, sender, seq, message, created_at) VALUES "
 # What a commit has inserted is what lies behind the last row that it found. NOT INDEXED: by rowid.
 ADD_TO_INBOX = """
@@ -88,7 +96,9 @@ ON CONFLICT (owner) DO UPDATE SET seq = excluded.seq"""
 _encode = msgspec.json.encode
 _decode_heads = msgspec.json.Decoder(dict[UserId, int]).decode
 _decode_chats = msgspec.json.Decoder(list[tuple[UserId, ChatId, UserId, str, int, int]]).decode
-_decode_marks = msgspec.json.Decoder(list[tuple[UserId, ChatId, int, int]]).decode
+_decode_unmarked = msgspec.json.Decoder(list[tuple[Key, int, UserId]]).decode
+_decode_keys = msgspec.json.Decoder(list[Key]).decode
+_decode_ids = msgspec.json.Decoder(set[ChatId]).decode
 _decode_entries = msgspec.json.Decoder(
     list[tuple[int, EntryKind, ChatId, UserId, UserId, str, int, int]]
 ).decode
@@ -177,6 +187,14 @@ class SqliteStore:
         key = {"owner": owner, "id": chat_id}
         row = await self._run(self._reader, lambda db: db.execute(POSITION, key).fetchone())
         return None if row is None else int(row[0])
+
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        """See :meth:`parley.chat.ports.Store.delivered`."""
+        asked = {"sender": sender, "receiver": receiver, "ids": _encode(chat_ids).decode()}
+        row = await self._run(self._reader, lambda db: db.execute(DELIVERED, asked).fetchone())
+        return _decode_ids(row[0])
 
     async def ping(self) -> None:
         """See :meth:`parley.chat.ports.Store.ping`."""
@@ -333,15 +351,17 @@ def _insert_statement(rows: int) -> str:
     return INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
 
 
-def _mark(db: sqlite3.Connection, receipts: Sequence[Receipt]) -> list[bool]:
-    asked = [(receipt.user, receipt.chat_id) for receipt in receipts]
-    (found,) = db.execute(MARKS, {"keys": _encode(asked).decode()}).fetchone()
-    marks = _decode_marks(found)
-    unmarked = [row for _, _, row, received in marks if not received]
-    if unmarked:
-        db.execute(MARK, {"rows": _encode(unmarked).decode()})
-    known = {(receiver, chat_id) for receiver, chat_id, _, _ in marks}
-    return [key in known for key in asked]
+def _mark(db: sqlite3.Connection, receipts: Sequence[Receipt]) -> list[Marked | None]:
+    asked: list[Key] = list(map(astuple, receipts))
+    found, known = db.execute(MARKS, {"keys": _encode(asked).decode()}).fetchone()
+    again = dict.fromkeys(_decode_keys(known), AGAIN)
+    first: dict[Key, Marked] = {}
+    if unmarked := _decode_unmarked(found):
+        keys, rows, senders = zip(*unmarked, strict=True)
+        db.execute(MARK, {"rows": _encode(rows).decode()})
+        first = dict(zip(keys, map(Marked, senders), strict=True))
+        again.update(dict.fromkeys(first, AGAIN))
+    return [first.pop(key, None) or again.get(key) for key in asked]
 
 
 def _heads(db: sqlite3.Connection, owners: Sequence[UserId]) -> dict[UserId, int]:

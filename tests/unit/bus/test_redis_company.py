@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import pytest
 import redis
@@ -14,16 +13,13 @@ import redis
 from parley.bus import redis as redis_bus
 from parley.bus import redis_company
 from parley.bus.redis import RedisBus
-from parley.bus.redis_channels import RedisChannels
-from parley.bus.redis_company import Company
 from parley.bus.redis_connection import Address
-from parley.bus.redis_link import RedisLink, Then
-from parley.bus.redis_payload import PayloadFormat
 from parley.bus.redis_routes import RedisRoutes
 from parley.errors import BusUnavailable
 from parley.redis_options import RedisOptions
 from tests.contract.buses import Ends, Node, eventually, owner, redis_ends
 from tests.services.valkey import RedisServer, ValkeyCluster, ValkeyServer
+from tests.unit.bus.company import Server, published, server_of_one, settled
 
 
 @pytest.fixture
@@ -31,19 +27,8 @@ def options(redis_server: RedisServer) -> RedisOptions:
     return redis_server.options()
 
 
-def published(server: ValkeyServer) -> int:
-    """How often anything was published since the server started."""
-    stats = server.ask("INFO", "commandstats")
-    return int(stats.get("cmdstat_publish", {}).get("calls", 0))
-
-
 def alone(bus: RedisBus) -> bool:
     return bus._company.alone
-
-
-async def settled(bus: RedisBus) -> None:
-    """Return when Redis has done what the bus asked it to do."""
-    await bus._round_trips()
 
 
 @contextmanager
@@ -200,47 +185,12 @@ async def test_one_that_may_not_count_publishes(own_valkey: ValkeyServer) -> Non
         await node.carries_something(ann)
 
 
-class Server:
-    """Stands for a link and its server: joins at once, and counts when it is told to."""
-
-    def __init__(self) -> None:
-        self._channels = RedisChannels(b"", lambda name: self.link, lambda link: None)
-        self.company = Company(self._channels, PayloadFormat().own)
-        self.asked: list[Callable[[int], None]] = []
-
-    @property
-    def link(self) -> RedisLink:
-        return cast("RedisLink", self)
-
-    def publish(self, name: bytes, head: bytes, packet: bytes) -> bool:
-        return True
-
-    def subscribe(self, names: Sequence[bytes], then: Then) -> None:
-        for name in names:
-            self._channels.subscribed(self.link, name)
-        then(None)
-
-    def count(self, name: bytes, then: Callable[[int], None]) -> None:
-        self.asked.append(then)
-
-    def answer(self, nodes: int) -> None:
-        """Answer what was asked first."""
-        self.asked.pop(0)(nodes)
-
-
 class TestCounts:
     """Which counts are believed."""
 
     @pytest.fixture
     async def server(self) -> Server:
-        """It has counted one node."""
-        server = Server()
-        meeting = asyncio.create_task(server.company.meet())
-        await eventually(lambda: bool(server.asked))
-        server.answer(1)
-        await meeting
-        assert server.company.alone
-        return server
+        return await server_of_one()
 
     async def test_not_one_that_was_asked_before_a_loss(self, server: Server) -> None:
         server.company.count()

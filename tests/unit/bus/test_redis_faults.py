@@ -79,7 +79,6 @@ class TestHostileNeighbours:
         [
             b"",
             b"hello",
-            b"\x01" + bytes(16) + b"seq 0",
             b"\x01" + b"\xff" * 16 + b"seq too large",
             b"\x02" + bytes(15) + b"\x01of another version",
             b"cos\nsystem\n(S'true'\ntR.",

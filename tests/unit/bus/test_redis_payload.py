@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.bus.redis_payload import MAX_SEQ, PayloadFormat, unpack
+from parley.bus.redis_payload import MAX_SEQ, NOTICE, PayloadFormat, unpack
 
 
 @given(st.integers(1, MAX_SEQ), st.binary())
@@ -12,10 +12,16 @@ def test_what_is_packed_can_be_unpacked_by_others(seq: int, packet: bytes) -> No
     assert unpack(PayloadFormat().head(seq) + packet) == (seq, packet)
 
 
-def test_each_bus_knows_its_own() -> None:
+@given(st.binary())
+def test_a_notice_has_no_seq(packet: bytes) -> None:
+    assert unpack(PayloadFormat().head(NOTICE) + packet) == (0, packet)
+
+
+@pytest.mark.parametrize("seq", [NOTICE, 7])
+def test_each_bus_knows_its_own(seq: int) -> None:
     mine, others = PayloadFormat(), PayloadFormat()
-    assert mine.head(7).startswith(mine.own)
-    assert not others.head(7).startswith(mine.own)
+    assert mine.head(seq).startswith(mine.own)
+    assert not others.head(seq).startswith(mine.own)
 
 
 def test_the_format_is_documented() -> None:
@@ -28,8 +34,7 @@ def test_the_format_is_documented() -> None:
     [
         b"",
         b"\x01",
-        b"\x01" + bytes(15),
-        b"\x01" + bytes(16),  # seq 0
+        b"\x01" + bytes(15),  # too short by a byte
         b"\x01" + bytes(8) + b"\x80" + bytes(7) + b"x",  # seq 2**63
         b"\x01" + bytes(8) + b"\xff" * 8,
         b"\x00" + bytes(15) + b"\1",

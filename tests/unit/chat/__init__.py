@@ -112,6 +112,12 @@ class FaultyStore:
         async with self._call("position") as real:
             return await real.position(owner, chat_id)
 
+    async def delivered(
+        self, sender: UserId, receiver: UserId, chat_ids: Sequence[ChatId]
+    ) -> set[ChatId]:
+        async with self._call("delivered") as real:
+            return await real.delivered(sender, receiver, chat_ids)
+
     async def ping(self) -> None:
         async with self._call("ping") as real:
             await real.ping()
@@ -146,6 +152,8 @@ class HeldBus(LocalBus):
         """Nothing is carried."""
         self.restored: Callable[[], None]
         self.subscribed: set[UserId] = set()
+        self.notices = 0
+        """How many it was given."""
         self.ready = asyncio.Event()
         self.ready.set()
 
@@ -162,6 +170,11 @@ class HeldBus(LocalBus):
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         if not self.away:
             super().publish(owner, seq, packet)
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        self.notices += 1
+        if not self.away:
+            super().notify(owner, packet)
 
     async def subscribe(self, owner: UserId) -> None:
         self.subscribed.add(owner)

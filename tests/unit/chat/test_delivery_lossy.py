@@ -60,8 +60,18 @@ class NetworkBus:
     ) -> None:
         self._receive = receive
 
+    @property
+    def listened(self) -> bool:
+        return False
+
     def publish(self, owner: UserId, seq: int, packet: bytes) -> None:
         self._network.carry(owner, seq, packet)
+
+    def notify(self, owner: UserId, packet: bytes) -> None:
+        """Nobody listens."""
+
+    def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
+        """Notices are lost, all of them."""
 
     async def subscribe(self, owner: UserId) -> None:
         await asyncio.sleep(self._network.chance.random() * 0.002)

@@ -13,6 +13,7 @@ import pytest
 from parley.bus.local import LocalBus
 from parley.chat.delivery import Delivery
 from parley.chat.ports import Page
+from parley.chat.receipts import Receipts
 from parley.chat.service import ChatService, Draft, Hooks, Limits, ReceivedMark
 from parley.errors import ChatError, ErrorCode
 from parley.model import Chat, ChatId, UserId
@@ -29,10 +30,13 @@ class Desk:
         self.store = store
         self.clock = FakeClock()
         self.commits: list[int] = []
-        self.delivery = Delivery(store, LocalBus(), lambda chat: chat.message.encode())
+        bus = LocalBus()
+        self.delivery = Delivery(store, bus, lambda chat: chat.message.encode())
+        self.receipts = Receipts(store, bus, lambda delivered: delivered.chatId.encode())
         self.service = ChatService(
             store,
             self.delivery,
+            self.receipts,
             self.clock,
             Limits(message_max_length=20, queue_max=queue_max),
             Hooks(nullcontext(), lambda size, seconds: self.commits.append(size)),
@@ -231,6 +235,33 @@ async def test_a_receipt_may_follow_its_chat_at_once(desk: Desk) -> None:
     await desk.answered(2)
     assert desk.commits == [2]
     assert await desk.unreceived(BOB) == []
+
+
+async def test_the_sender_is_told_of_the_first_receipt_before_it_is_answered(desk: Desk) -> None:
+    events: list[str] = []
+    await desk.delivery.open(ALICE)
+    desk.receipts.follow(ALICE, Screen(lambda packet: events.append(f"told {packet.decode()}")))
+    for sender, receiver in ((ALICE, BOB), (ALICE, ALICE), (CAROL, BOB)):
+        chat = await desk.sent("hello", receiver, sender)
+        for _ in range(2):
+            desk.service.receive(receiver, ReceivedMark(chat.id), lambda a: events.append("answer"))
+        await until(lambda: events.count("answer") == 2)
+        told = [f"told {chat.id}"] if sender == ALICE else []
+        assert events == [*told, "answer", "answer"]
+        events.clear()
+
+
+async def test_the_sender_is_not_told_of_what_is_not_marked(desk: Desk) -> None:
+    told: list[bytes] = []
+    await desk.delivery.open(ALICE)
+    desk.receipts.follow(ALICE, Screen(told.append))
+    chat = await desk.sent("hello")
+    desk.receive(chat.id, by=CAROL)
+    assert (await desk.answered(2))[-1] is ErrorCode.NOT_FOUND
+    desk.store.away = True
+    desk.receive(chat.id)
+    assert (await desk.answered(3))[-1] is ErrorCode.STORE_UNAVAILABLE
+    assert told == []
 
 
 # Order, and group commit

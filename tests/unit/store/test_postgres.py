@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from parley.chat.ports import IdTaken, NewChat, Page, Receipt, Stored
+from parley.chat.ports import IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.model import ChatId, UserId
 from parley.store.postgres import PostgresOptions, PostgresStore
 from parley.store.postgres_connect import connect
@@ -126,7 +126,7 @@ async def test_an_id_that_nobody_chose_but_that_exists_is_taken(store: PostgresS
     outcome = await store.commit([chat(ann), first, chat(ann)], [Receipt(ann, first.id)])
     assert isinstance(outcome.chats[1], IdTaken)
     assert [each.seq for each in outcome.chats if isinstance(each, Stored)] == [2, 3]
-    assert outcome.receipts == [True]
+    assert outcome.receipts == [Marked(first.sender)]
 
 
 async def test_a_fault_of_ours_is_no_outage(store: PostgresStore) -> None:
@@ -162,7 +162,8 @@ async def test_the_tables_may_be_partitioned_by_owner(postgres: Postgres) -> Non
             ]
             marks = [Receipt(each.receiver, each.id) for each in [*first[::3], *moved[::2]]]
             outcome = await store.commit([*first, *moved], [*marks, Receipt(user(), first[0].id)])
-            assert outcome.receipts == [True] * len(marks) + [False]
+            assert all(outcome.receipts[:-1])
+            assert outcome.receipts[-1] is None
             assert all(isinstance(each, Stored) for each in outcome.chats)
             assert await store.heads(people) == {
                 person: 3 if number else 3 + len(moved) for number, person in enumerate(people)

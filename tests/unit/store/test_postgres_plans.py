@@ -17,7 +17,7 @@ from parley.store.postgres_connect import PostgresOptions, connect
 from parley.store.postgres_schema import prepare
 from tests.services.postgres import Postgres
 
-STATEMENTS = ["HEADS", "POSITION", "OLDEST", "NEWEST", "UNRECEIVED", "EXISTING"]
+STATEMENTS = ["HEADS", "POSITION", "OLDEST", "NEWEST", "UNRECEIVED", "DELIVERED", "EXISTING"]
 STATEMENTS += ["STORE", "MARK", "STORE_AND_MARK"]
 
 FILL = """
@@ -46,6 +46,7 @@ def arguments(name: str) -> list[object]:
     others: dict[str, list[object]] = {
         "HEADS": [people],
         "POSITION": [person(1), str(uuid.uuid4())],
+        "DELIVERED": [person(1), person(2), ids],
         "EXISTING": [people, ids],
         "STORE": [*stored],
         "MARK": [people, ids],

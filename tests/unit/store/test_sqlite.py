@@ -19,7 +19,7 @@ from typing import cast
 
 import pytest
 
-from parley.chat.ports import IdTaken, NewChat, Page, Receipt, Stored
+from parley.chat.ports import IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreBroken, StoreUnavailable
 from parley.model import ChatId, UserId
 from parley.store import sqlite, sqlite_schema
@@ -352,16 +352,17 @@ async def test_an_id_that_nobody_chose_but_that_exists_is_taken(store: SqliteSto
     outcome = await store.commit([chat(), again, chat()], [Receipt(ANN, first.id)])
     assert isinstance(outcome.chats[1], IdTaken)
     assert [each.seq for each in outcome.chats if isinstance(each, Stored)] == [2, 3]
-    assert outcome.receipts == [True]
+    assert outcome.receipts == [Marked(first.sender)]
 
 
 # --- what queries cost --------------------------------------------------------------------------
 
 QUERIES = ["OLDEST", "NEWEST", "UNRECEIVED", "POSITION", "HEADS", "NUMBERS", "EXISTING"]
-QUERIES += ["MARKS", "MARK", "ADD_TO_INBOX", "MOVE_HEADS"]
+QUERIES += ["MARKS", "MARK", "DELIVERED", "ADD_TO_INBOX", "MOVE_HEADS"]
 PARAMETERS: dict[str, object] = {"owner": ANN, "after": 0, "before": sqlite.END, "limit": 3}
 PARAMETERS |= {"id": "x", "keys": f'[["{ANN}", "x"]]', "rows": "[0]"}
 PARAMETERS |= {"owners": f'["{ANN}"]', "last": 10**6}
+PARAMETERS |= {"sender": BOB, "receiver": ANN, "ids": '["x"]'}
 
 
 @pytest.mark.parametrize("name", QUERIES)
