@@ -75,6 +75,9 @@ async def test_a_conversation_is_as_it_says(
     await bob.heard("message")
     assert await bob.call("unreceived messages") == [chat]
     assert await bob.call("receive message", {"chatId": chat["id"]})
+    asked = {"receiver": bob.device.user, "chatIds": [chat["id"]]}
+    assert await alice.call("delivery", asked) == [chat["id"]]
+    await alice.heard("delivery")
     assert await bob.call("unreceived messages", {"after": chat["id"], "limit": 3}) == []
     assert (await bob.call("all messages", {"limit": 1}))[alice.device.user]
     await bob.heard("unreceived messages")

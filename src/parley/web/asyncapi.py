@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from parley.chat.listing import Query
+from parley.chat.receipts import Delivered, DeliveryQuestion
 from parley.chat.service import Draft, ReceivedMark
 from parley.errors import ErrorCode
 from parley.gateway import PONG, ErrorReply
@@ -53,6 +54,7 @@ class Auth(msgspec.Struct):
     """What a client joins with; the ``auth`` of Socket.IO's clients."""
 
     token: str
+    receipts: bool = False
 
 
 class Refusal(msgspec.Struct):
@@ -113,12 +115,19 @@ EMITTED: Final[Mapping[str, Emitted]] = {
         Query | None,
         dict[UserId, list[Chat]],
     ),
+    "delivery": Emitted(
+        "Ask which of the chats sent to a user are marked received", DeliveryQuestion, list[ChatId]
+    ),
 }
 HEARD: Final[Mapping[str, Heard]] = {
     "pong": Heard("Answers `ping`", Pong),
     "message": Heard("A chat was sent to the user; it is stored", Chat),
     "unreceived messages": Heard("Answers the event of the same name", list[Chat]),
     "all messages": Heard("Answers the event of the same name", dict[UserId, list[Chat]]),
+    "received": Heard(
+        "A chat that the user sent was marked received, for the first time", Delivered
+    ),
+    "delivery": Heard("Answers the event of the same name", list[ChatId]),
     "error": Heard("Something went wrong; the connection lives on", ErrorReply),
 }
 
@@ -128,6 +137,7 @@ _CHAT: Final = {**_UUID, "description": "The chat's UUID."}
 FIELDS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
     "Auth": {
         "token": {"description": "A JWT signed with HS256; a leading `Bearer` is allowed."},
+        "receipts": {"description": "Whether the client wants the event `received`."},
     },
     "Refusal": {
         "message": {"description": "For people: what is wrong with the token."},
@@ -144,6 +154,11 @@ FIELDS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
         },
     },
     "ReceivedMark": {"chatId": _CHAT},
+    "Delivered": {"chatId": _CHAT, "receiver": _USER},
+    "DeliveryQuestion": {
+        "receiver": {**_UUID, "description": "To whom the chats were sent."},
+        "chatIds": {"description": "The UUIDs of chats."},
+    },
     "Receipt": {"chatId": _CHAT, "received": {"const": True, "description": "Always true."}},
     "Query": {
         "before": {**_UUID, "description": "The id of a chat: only what was sent before it."},
