@@ -44,25 +44,32 @@ STEPS: Final = {
     "driver": "after a commit by way of asyncpg",
 }
 _CONNECTIONS: Final = 50
+_TEXT: Final = "x" * 100
 _SIZE: Final = 180
 """Bytes of a frame that sends a message of 100 characters."""
 
 
-async def _steps(name: str, options: PostgresOptions) -> Step:
+async def _step(name: str, options: PostgresOptions) -> Step:
     users = [UserId(str(uuid.uuid4())) for _ in range(_CONNECTIONS)]
 
     def batch() -> Batch:
         receiver, sender, *_ = users
         users.append(users.pop(0))
-        new = NewChat(ChatId(str(uuid.uuid4())), sender, receiver, "x" * 100, 1_700_000_000_000)
+        new = NewChat(ChatId(str(uuid.uuid4())), sender, receiver, _TEXT, 1_700_000_000_000)
         return Batch([new], [], {})
 
     first = batch()
     statement, arguments = str(first.statement), first.arguments
     connection = await connect(options)
     if name == "driver":
-        values = _for_the_driver
-        return lambda: connection.fetch(statement, *values(batch().arguments))
+
+        def fetch() -> Awaitable[object]:
+            values: list[object] = [*batch().arguments]
+            values[6] = [_TEXT]  # the driver makes the array itself
+            rows: Awaitable[object] = connection.fetch(statement, *values)
+            return rows
+
+        return fetch
     wire = Wire(connection, keep=True)
 
     def repeat() -> Awaitable[object]:
@@ -73,12 +80,6 @@ async def _steps(name: str, options: PostgresOptions) -> Step:
         return wire.run(statement, batch().arguments)
 
     return {"ask": lambda: wire.run(PING, []), "statement": repeat, "commit": commit}[name]
-
-
-def _for_the_driver(arguments: list[str]) -> list[str | list[str]]:
-    """It takes the messages as a list, and makes the array itself."""
-    messages = arguments[6].removeprefix('{"').removesuffix('"}').split('","')
-    return [*arguments[:6], messages, *arguments[7:]]
 
 
 class _Echo(asyncio.Protocol):
@@ -107,7 +108,7 @@ _ONE_AT_A_TIME: Final = asyncio.Lock()
 
 
 async def _serve(name: str, options: PostgresOptions) -> None:
-    step = None if name == "echo" else await _steps(name, options)
+    step = None if name == "echo" else await _step(name, options)
     server = await asyncio.get_running_loop().create_server(lambda: _Echo(step), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

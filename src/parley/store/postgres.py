@@ -59,8 +59,8 @@ class PostgresStore:
         self._options = options
         self._writer = Writer(options)
         self._reader = Lane(options, options.pool_size)
-        self._committing = False
-        self._committed = asyncio.Event()
+        self._no_commit = asyncio.Event()
+        self._no_commit.set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
 
@@ -83,17 +83,16 @@ class PostgresStore:
         """
         if self._closing is not None:
             raise StoreUnavailable(CLOSED)
-        if self._committing:
+        if not self._no_commit.is_set():
             raise RuntimeError("commits must not be concurrent")
-        self._committing = True
+        self._no_commit.clear()
         try:
             return await self._commit(chats, receipts)
         except FAILURES as error:
             raise_if_away(error, self._options)
             raise
         finally:
-            self._committing = False
-            self._committed.set()
+            self._no_commit.set()
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""
@@ -136,9 +135,7 @@ class PostgresStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._committing:
-            self._committed.clear()
-            await self._committed.wait()
+        await self._no_commit.wait()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._writer.close()

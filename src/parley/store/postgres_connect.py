@@ -34,6 +34,7 @@ AWAY_STATES: Final = ("25006", "42501", "55P03")
 
 FAILURES: Final = (OSError, asyncpg.PostgresError, asyncpg.InternalClientError)
 """What is raised when the server, or something on the way to it, fails."""
+LOST: Final = "the connection was lost"
 
 
 class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from parley.store.postgres_connect import PostgresOptions, connect
+from parley.store.postgres_connect import LOST, PostgresOptions, connect
 
 _DRIVER_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver says of itself when its connection breaks in the midst of something."""
@@ -52,7 +52,7 @@ class Lane:
             if connection in self._expired and isinstance(error, Exception):
                 raise TimeoutError from error
             if lost and isinstance(error, _DRIVER_ERRORS):
-                raise ConnectionError("the connection was lost") from error
+                raise ConnectionError(LOST) from error
             raise
         else:
             self._idle.append((loop.time(), connection))

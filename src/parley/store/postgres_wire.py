@@ -18,10 +18,10 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from parley.store.postgres_connect import LOST
+
 Row: TypeAlias = tuple[Any, ...]
 """Of texts, and None for NULL."""
-
-LOST: Final = "the connection was lost"
 
 _LENGTH: Final = Struct("!I")
 _COUNT: Final = Struct("!h")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from parley.store.postgres_connect import FAILURES, PostgresOptions, connect
+from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
-from parley.store.postgres_wire import LOST, Row, Wire
+from parley.store.postgres_wire import Row, Wire
 
 
 class Writer:

@@ -34,6 +34,7 @@ def alone(bus: RedisBus) -> bool:
 @contextmanager
 def silent_neighbour(server: ValkeyServer, options: RedisOptions) -> Iterator[None]:
     """Somebody who counts as a node, and never answers."""
+    # Of the library's methods just this one has no types.
     silent = redis.Redis(port=server.port).pubsub()  # type: ignore[no-untyped-call]
     with silent:
         silent.subscribe(options.channel("inbox:nodes"))
