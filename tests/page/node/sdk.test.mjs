@@ -268,6 +268,42 @@ test("a message that can't be stored fails, and holds up nothing", async () => {
   assert.deepEqual(Object.keys(storage), []);
 });
 
+test("a message that is larger than the server takes fails, and holds up nothing", async () => {
+  const alice = await connected();
+  const bob = randomUUID();
+  const size = (message) =>
+    JSON.stringify(["send message", { id: bob, receiver: bob, message }]).length + "421".length;
+  const room = 1_000_000 - size(""); // of the server's MAX_PAYLOAD, for the first packet
+  const [most, more] = ["m".repeat(room - 10), "m".repeat(room + 10)];
+  await assert.rejects(alice.parley.send(bob, most), /at most 10000 characters/);
+  await assert.rejects(alice.parley.send(bob, more), { code: "bad_request", message: "too large" });
+  assert.equal((await alice.parley.send(bob, "hush")).message, "hush");
+  assert.deepEqual(alice.heard.state, ["connecting", "connected"]);
+});
+
+test("a message that isn't text fails, and holds up nothing", async () => {
+  const alice = await connected();
+  await assert.rejects(alice.parley.send(randomUUID(), 1n), TypeError);
+  assert.equal((await alice.parley.send(randomUUID(), "hush")).message, "hush");
+});
+
+test("a client that is closed is held by nothing, and heeds nothing", async () => {
+  const network = new EventTarget();
+  let listening = 0;
+  globalThis.addEventListener = (...given) => (listening++, network.addEventListener(...given));
+  globalThis.removeEventListener = (...given) => (listening--, network.removeEventListener(...given));
+  const alice = await connected();
+  network.dispatchEvent(new Event("offline"));
+  assert.equal(alice.parley.state, "offline");
+  network.dispatchEvent(new Event("online"));
+  assert.equal(alice.parley.state, "connecting");
+  alice.parley.close();
+  network.dispatchEvent(new Event("online"));
+  assert.equal(alice.parley.state, "closed");
+  delete globalThis.addEventListener;
+  delete globalThis.removeEventListener;
+});
+
 test("asking while offline, or for what there isn't, rejects", async () => {
   const alice = client();
   const offline = (error) => error.code === "offline" && error.retryable;

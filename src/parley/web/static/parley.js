@@ -6,8 +6,8 @@
  *     parley.connect();
  *     const chat = await parley.send(receiver, "Hello"); // it is stored
  *
- * Messages go out one at a time, each with an id made here: sent again after a failure, they are
- * stored once and in order. With `storage` they outlive the page.
+ * Messages go out one at a time, each with an id made here: sent again, they are stored once and
+ * in order. With `storage` they outlive the page.
  *
  * @typedef {{id: string, sender: string, receiver: string, message: string, createdAt: number,
  *   received: boolean}} Chat
@@ -30,7 +30,7 @@ export class ParleyError extends Error {
 export class Parley {
   /** @type {State} */
   state = "closed";
-  /** When it tries again if it is offline, in milliseconds since 1970. */
+  /** When it tries again, in milliseconds since 1970. */
   retryAt = 0;
   /** @type {Draft[]} What isn't stored yet, the oldest first. */
   outbox = [];
@@ -40,7 +40,7 @@ export class Parley {
   #socket;
   #attempt;
   #timer; // ends a connection's silence, or being offline
-  #silence;
+  #server; // its terms
   #failures = 0;
   #asks = 0;
   #asked = new Map();
@@ -54,8 +54,6 @@ export class Parley {
   constructor(options) {
     this.#options = options;
     this.#load();
-    globalThis.addEventListener?.("online", () => this.state === "offline" && this.connect());
-    globalThis.addEventListener?.("offline", () => this.state === "connected" && this.#lose());
   }
 
   /**
@@ -74,7 +72,8 @@ export class Parley {
   async connect() {
     if (this.#attempt) return;
     const attempt = (this.#attempt = {});
-    this.#after(20_000, () => this.#lose());
+    this.#network("addEventListener");
+    this.#after(20_000);
     this.#become("connecting");
     try {
       const token = await this.#options.token();
@@ -84,10 +83,11 @@ export class Parley {
     }
   }
 
-  /** Disconnects. What is in the outbox stays there. */
+  /** Disconnects, and keeps the outbox. */
   close() {
     this.#lose("closed");
     clearTimeout(this.#timer);
+    this.#network("removeEventListener");
   }
 
   /**
@@ -139,10 +139,13 @@ export class Parley {
    * @param {string} event @param {object} [data] @returns {Promise<any>}
    */
   ask(event, data) {
-    if (this.state !== "connected") return Promise.reject(offline());
     return new Promise((...settlers) => {
-      this.#asked.set(++this.#asks, settlers);
-      this.#socket.send(`42${this.#asks}${JSON.stringify([event, data])}`);
+      if (this.state !== "connected") throw offline();
+      const packet = `42${++this.#asks}${JSON.stringify([event, data])}`;
+      if (new Blob([packet]).size > this.#server.maxPayload) // it would end each connection
+        throw failure({ message: "too large", code: "bad_request" });
+      this.#asked.set(this.#asks, settlers);
+      this.#socket.send(packet);
     });
   }
 
@@ -158,8 +161,8 @@ export class Parley {
   #take(packet, auth) {
     const [, type, id, json] = /^(4?.)(\d*)(.*)/s.exec(packet);
     const data = json && JSON.parse(json);
-    if (type === "0") this.#silence = data.pingInterval + data.pingTimeout;
-    this.#after(this.#silence, () => this.#lose());
+    if (type === "0") this.#server = data;
+    this.#after(this.#server.pingInterval + this.#server.pingTimeout);
     if (type === "0") this.#socket.send("40" + auth);
     else if (type === "2") this.#socket.send("3");
     else if (type === "40") this.#connected();
@@ -236,6 +239,12 @@ export class Parley {
     return `parley:outbox:${this.#options.account}:${id}`;
   }
 
+  #network(change) {
+    for (const event of ["online", "offline"]) globalThis[change]?.(event, this.#heed);
+  }
+
+  #heed = ({ type }) => (type === "online" ? this.connect() : this.#attempt && this.#lose());
+
   #lose(state = "offline", error) {
     const socket = this.#socket;
     this.#attempt = this.#socket = undefined;
@@ -248,7 +257,7 @@ export class Parley {
     if (error) this.#emit("error", error);
   }
 
-  #after(wait, action) {
+  #after(wait, action = () => this.#lose()) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(action, wait);
   }
