@@ -3,13 +3,26 @@
 import { $, arrange, copyOf, draw, show, write } from "./dom.js";
 import { whenOf } from "./words.js";
 
-/** @typedef {import("./conversations.js").Conversation} Conversation */
+const LINE = 200; // characters of a message that a row may have room for
+
+/**
+ * @typedef {import("./conversations.js").Conversation} Conversation
+ * @typedef {object} Look what a row shows
+ * @property {string} name
+ * @property {string} when
+ * @property {string} line
+ * @property {import("./conversations.js").Mark} [mark]
+ * @property {number} unread
+ * @property {boolean} isOpen
+ */
 
 export class List {
   #people;
   #list = $("conversations");
   /** @type {Map<string, HTMLElement>} */
   #rows = new Map();
+  /** @type {Map<string, string>} What each row shows: there may be hundreds. */
+  #drawn = new Map();
 
   /**
    * @param {import("./people.js").People} people
@@ -63,28 +76,49 @@ export class List {
 
   /** Tab leads to one row, and the arrows to the others. @param {HTMLButtonElement} row */
   #stopAt(row) {
-    for (const button of this.#buttons()) button.tabIndex = button === row ? 0 : -1;
+    for (const button of this.#buttons()) {
+      const tabIndex = button === row ? 0 : -1;
+      if (button.tabIndex !== tabIndex) button.tabIndex = tabIndex;
+    }
   }
 
   /** @param {Conversation} conversation @param {string | undefined} open */
   #row({ peer, latest, unread }, open) {
-    let row = this.#rows.get(peer);
-    if (!row) {
-      row = /** @type {HTMLElement} */ (copyOf("conversation-row"));
-      row.dataset.peer = peer;
-      this.#rows.set(peer, row);
-    }
+    const row = this.#rows.get(peer) ?? this.#newRow(peer);
+    const look = {
+      name: this.#people.nameOf(peer),
+      when: latest ? whenOf(latest.at) : "",
+      line: latest ? latest.text.slice(0, LINE).replace(/\s+/g, " ") : "No messages yet",
+      mark: latest?.mark,
+      unread,
+      isOpen: peer === open,
+    };
+    const key = JSON.stringify(look);
+    if (this.#drawn.get(peer) !== key) this.#draw(row, look);
+    this.#drawn.set(peer, key);
+    return row;
+  }
+
+  /** @param {string} peer */
+  #newRow(peer) {
+    const row = /** @type {HTMLElement} */ (copyOf("conversation-row"));
+    row.dataset.peer = peer;
+    this.#rows.set(peer, row);
+    return row;
+  }
+
+  /** @param {HTMLElement} row @param {Look} look */
+  #draw(row, { name, when, line, mark, unread, isOpen }) {
     const part = (/** @type {string} */ name) => /** @type {any} */ (row.querySelector(`.${name}`));
-    this.#people.paint(part("avatar"), peer);
-    write(part("name"), this.#people.nameOf(peer));
-    write(part("when"), latest ? whenOf(latest.at) : "");
-    write(part("line"), latest ? latest.text.replace(/\s+/g, " ") : "No messages yet");
-    part("mark").classList.toggle("none", !latest?.mark);
-    if (latest?.mark) draw(part("mark"), `mark-${latest.mark}`);
-    part("row").ariaCurrent = peer === open ? "true" : null;
+    this.#people.paint(part("avatar"), row.dataset.peer ?? "");
+    write(part("name"), name);
+    write(part("when"), when);
+    write(part("line"), line);
+    part("mark").classList.toggle("none", !mark);
+    if (mark) draw(part("mark"), `mark-${mark}`);
+    part("row").ariaCurrent = isOpen ? "true" : null;
     part("row").classList.toggle("has-unread", unread > 0);
     show(part("unread"), unread);
     write(part("count"), unread > 99 ? "99+" : String(unread));
-    return row;
   }
 }
