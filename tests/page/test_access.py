@@ -83,6 +83,8 @@ PAIRS = [
     ("--mine-muted", "--mine-from"),
     ("--mine-ink", "--mine-from"),
     ("--mine-ink", "--mine-to"),
+    ("--mine-ink", "--mine-waiting"),
+    ("--mine-muted", "--mine-waiting"),
 ]
 
 
@@ -190,6 +192,25 @@ async def test_a_message_is_read_out(server: ChatServer, browser: Browser) -> No
     announcer = his.page.locator("#announcer")
     await expect(announcer).to_have_text(f"New message from {alice[:8]}…")
     await expect(announcer).to_have_attribute("aria-live", "polite")
+    said = await announcer.text_content()
+    await hers.write("hush again")
+    await his.expect_unread(2)
+    await expect(announcer).to_have_text(f"New message from {alice[:8]}…")
+    assert await announcer.text_content() != said  # or nobody would hear it again
+
+
+async def test_a_loss_is_read_out_wherever_one_is(server: ChatServer, browser: Browser) -> None:
+    window = await browser.window(viewport={"width": 360, "height": 640}, has_touch=True)
+    await window.enter(server.url, server.token(new_user()))
+    await window.begin_chat(new_user())
+    announcer = window.page.locator("#announcer")
+    await window.page.context.set_offline(True)
+    await expect(announcer).to_have_text("Offline")
+    await window.write("hush")
+    await window.expect_marks("Waiting to be sent")
+    await expect(window.messages.locator(".bubble")).to_have_css("opacity", "1")  # can be read
+    await window.page.context.set_offline(False)
+    await expect(announcer).to_have_text("Connected")
 
 
 async def test_a_phone_shows_one_pane(server: ChatServer, browser: Browser) -> None:

@@ -41,6 +41,7 @@ async def test_two_windows_talk(server: ChatServer, browser: Browser) -> None:
         await window.wait_for_state("Connected")
         await window.open_row()
         await window.expect_texts("hush one", "hush two", "hush three")
+        await expect(window.page.locator("#earlier")).to_be_hidden()  # there is nothing earlier
 
 
 async def test_one_goes_offline_and_the_server_restarts(
@@ -168,6 +169,34 @@ async def test_a_message_that_fails_says_why_and_may_be_sent_again(
     await window.expect_marks("Not sent")
     await window.write("hush")
     await window.expect_marks("Sent", "Not sent")
+
+
+async def test_a_message_that_fails_stays_until_it_is_deleted(
+    server: ChatServer, browser: Browser
+) -> None:
+    window = await browser.window()
+    await window.enter(server.url, server.token(new_user()))
+    await window.begin_chat(new_user())
+    await window.write("hush", "hush" * 3_000)
+    await window.expect_marks("Sent", "Not sent")
+
+    other = await browser.window(window.page.context)
+    await other.enter(server.url, await window.page.evaluate("sessionStorage['parley:token']"))
+    await other.open_row()
+    for each in (window, other):
+        await each.page.reload()
+        await each.wait_for_state("Connected")
+        await each.open_row()
+        await each.expect_marks("Sent", "Not sent")
+        await expect(each.page.locator(".failure .reason").last).to_contain_text("at most 10000")
+    await window.page.get_by_role("button", name="Delete").click()
+    await expect(window.page.locator("#log")).to_be_focused()
+    for each in (window, other):
+        await each.expect_texts("hush")
+    await window.page.reload()
+    await window.wait_for_state("Connected")
+    await window.open_row()
+    await window.expect_texts("hush")
 
 
 async def test_a_token_that_expires_is_asked_for_again(

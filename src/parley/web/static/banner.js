@@ -6,14 +6,19 @@ const LOST = "You’re offline. What you write is kept here and sent later.";
 
 export class Banner {
   #parley;
+  #tell;
   /** It was offline since it was connected; attempts in between are no news. */
   #lost = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #ticks;
 
-  /** @param {import("./parley.js").Parley} parley */
-  constructor(parley) {
+  /**
+   * @param {import("./parley.js").Parley} parley
+   * @param {(state: string) => void} tell is told each new state, to have it read out
+   */
+  constructor(parley, tell) {
     this.#parley = parley;
+    this.#tell = tell;
     $("retry").addEventListener("click", () => parley.connect());
   }
 
@@ -22,7 +27,9 @@ export class Banner {
     const connected = state === "connected";
     this.#lost = state === "offline" || (this.#lost && !connected);
     $("chat").dataset.state = this.#lost ? "offline" : state;
-    write($("my-state"), connected ? "Connected" : this.#lost ? "Offline" : "Connecting…");
+    const name = connected ? "Connected" : this.#lost ? "Offline" : "Connecting…";
+    if ($("my-state").textContent !== name) this.#tell(name);
+    write($("my-state"), name);
     write($("banner-text"), this.#lost ? LOST : "Connecting…");
     show($("banner"), !connected);
     show($("retry"), this.#lost);

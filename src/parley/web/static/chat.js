@@ -5,8 +5,8 @@ import { Conversations } from "./conversations.js";
 import { $ } from "./dom.js";
 import { History } from "./history.js";
 import { List } from "./list.js";
+import { keptFailed, keptSent } from "./kept.js";
 import { Parley, ParleyError } from "./parley.js";
-import { Sent } from "./sent.js";
 import { Thread } from "./thread.js";
 import { counted } from "./words.js";
 
@@ -19,6 +19,7 @@ export class Chat {
   #parley;
   #conversations;
   #sent;
+  #failed;
   #history;
   #banner;
   #list;
@@ -28,8 +29,10 @@ export class Chat {
   #open;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #due;
-  /** @type {string[]} What is to be read out. */
+  /** @type {string[]} New messages that are to be read out. */
   #news = [];
+  /** @type {string[]} What else is to be read out. */
+  #notices = [];
 
   /**
    * @param {object} options
@@ -47,13 +50,15 @@ export class Chat {
       receipts: true,
     });
     this.#conversations = new Conversations(me);
-    this.#sent = new Sent(me);
+    this.#sent = keptSent(me);
+    this.#failed = keptFailed(me);
     this.#history = new History(this.#parley, (chat) => this.#conversations.chat(chat));
-    this.#banner = new Banner(this.#parley);
+    this.#banner = new Banner(this.#parley, (state) => this.#notices.push(state));
     this.#list = new List(people, (peer) => this.open(peer));
     this.#thread = new Thread(people, {
       send: (text) => this.#send(text),
       again: (entry) => this.#send(entry.text, entry.id),
+      discard: ({ id }) => this.#discard(id),
       earlier: () => this.#earlier(),
       look: () => this.#changed(),
       back: () => this.back(),
@@ -68,6 +73,7 @@ export class Chat {
 
   start() {
     for (const chat of this.#sent.load()) this.#conversations.chat(chat);
+    for (const draft of this.#failed.load()) this.#conversations.failed(draft, draft.problem);
     this.#takeOutbox();
     this.#banner.render();
     this.#render();
@@ -111,6 +117,7 @@ export class Chat {
     const parley = this.#parley;
     parley.on("state", (state) => {
       this.#banner.render();
+      this.#changed();
       if (state === "connected") this.#synchronize();
     });
     parley.on("message", (chat) => {
@@ -120,13 +127,15 @@ export class Chat {
     });
     parley.on("stored", (chat) => {
       this.#sent.keep(chat);
+      this.#failed.drop(chat.id);
       this.#conversations.chat(chat);
       this.#windows.postMessage({ stored: chat });
       this.#changed();
     });
     parley.on("failed", (draft, error) => {
+      this.#failed.keep({ ...draft, problem: error.message });
       this.#conversations.failed(draft, error.message);
-      this.#news.push(`Not sent: ${error.message}`);
+      this.#notices.push(`Not sent: ${error.message}`);
       this.#changed();
     });
     parley.on("received", ({ chatId }) => this.#delivered([chatId]));
@@ -181,7 +190,16 @@ export class Chat {
   #send(text, id) {
     if (!this.#open) return;
     this.#parley.send(this.#open, text, id).catch(() => {}); // the event `failed` tells
+    if (id) this.#failed.drop(id); // it is in the outbox again
     this.#takeOutbox();
+    this.#render();
+  }
+
+  /** Forgets one that failed. @param {string} id */
+  #discard(id) {
+    this.#failed.drop(id);
+    this.#conversations.discard(id);
+    this.#windows.postMessage({ discarded: id });
     this.#render();
   }
 
@@ -194,16 +212,17 @@ export class Chat {
   /** @param {string[]} chatIds */
   #delivered(chatIds) {
     for (const id of chatIds) {
-      this.#sent.delivered(id);
+      this.#sent.change(id, { received: true });
       this.#conversations.delivered(id);
     }
     this.#changed();
   }
 
-  /** @param {{stored?: import("./parley.js").Chat, shown?: string}} news */
-  #hearWindow({ stored, shown }) {
+  /** @param {{stored?: import("./parley.js").Chat, shown?: string, discarded?: string}} news */
+  #hearWindow({ stored, shown, discarded }) {
     if (stored) this.#conversations.chat(stored);
     if (shown) this.#conversations.shown(shown);
+    if (discarded) this.#conversations.discard(discarded);
     this.#changed();
   }
 
@@ -242,10 +261,18 @@ export class Chat {
   }
 
   #readOut() {
-    if (!this.#news.length) return;
-    const [first] = this.#news;
-    $("announcer").textContent =
-      this.#news.length === 1 ? first : counted(this.#news.length, "new message");
+    const count = this.#news.length;
+    const news = count > 1 ? [counted(count, "new message")] : this.#news;
+    announce([...this.#notices, ...news].join(". "));
+    this.#notices = [];
     this.#news = [];
   }
+}
+
+/** Has screen readers say something. @param {string} text */
+function announce(text) {
+  if (!text) return;
+  const announcer = $("announcer");
+  // The same text again would be no change, and not be read.
+  announcer.textContent = announcer.textContent === text ? `${text}\u00a0` : text;
 }

@@ -62,6 +62,12 @@ export class Conversation {
     return known === undefined;
   }
 
+  /** Forgets a message. @param {string} id */
+  remove(id) {
+    this.#entries.delete(id);
+    this.#sorted = undefined;
+  }
+
   /** Takes note that a message has been shown. @param {string} id */
   settle(id) {
     const entry = this.#entries.get(id);
@@ -89,6 +95,8 @@ export class Conversations {
   #byPeer = new Map();
   /** @type {Map<string, Conversation>} */
   #byChat = new Map();
+  /** @type {Set<string>} Shown in another window before it came here. */
+  #shownElsewhere = new Set();
 
   /** @param {string} me */
   constructor(me) {
@@ -114,7 +122,7 @@ export class Conversations {
   /** A stored chat, to me or from me. @param {Chat} chat @returns {boolean} whether it is new */
   chat({ id, sender, receiver, message, createdAt, received }) {
     const mine = sender === this.me;
-    const owed = receiver === this.me && !received;
+    const owed = receiver === this.me && !received && !this.#shownElsewhere.delete(id);
     const mark = mine ? (received ? "received" : "stored") : undefined;
     /** @type {Entry} */
     const entry = { id, text: message, at: createdAt, mine, mark, owed };
@@ -134,6 +142,14 @@ export class Conversations {
     this.#put(receiver, { id, text: message, at, mine: true, mark: "failed", problem });
   }
 
+  /** A message of mine that failed is to be forgotten. @param {string} id */
+  discard(id) {
+    const conversation = this.#byChat.get(id);
+    if (conversation?.get(id)?.mark !== "failed") return;
+    conversation.remove(id);
+    this.#byChat.delete(id);
+  }
+
   /** The other one has it. @param {string} chatId */
   delivered(chatId) {
     const conversation = this.#byChat.get(chatId);
@@ -143,14 +159,19 @@ export class Conversations {
 
   /** It has been shown, here or in another window. @param {string} chatId */
   shown(chatId) {
-    this.#byChat.get(chatId)?.settle(chatId);
+    const conversation = this.#byChat.get(chatId);
+    if (conversation) conversation.settle(chatId);
+    else this.#shownElsewhere.add(chatId);
   }
 
-  /** Ids of what I sent and nobody is known to have, by receiver; the newest `limit` of each. */
+  /** Ids of what I sent and nobody is known to have: for each receiver, `limit` at a time. */
   undelivered(limit = 100) {
     return this.list.flatMap(({ peer, entries }) => {
-      const ids = entries.filter(({ mark }) => mark === "stored").map(({ id }) => id);
-      return ids.length ? [{ receiver: peer, chatIds: ids.slice(-limit) }] : [];
+      const sent = entries.filter(({ mark }) => mark === "stored").reverse();
+      return Array.from({ length: Math.ceil(sent.length / limit) }, (_, i) => ({
+        receiver: peer,
+        chatIds: sent.slice(i * limit, (i + 1) * limit).map(({ id }) => id),
+      }));
     });
   }
 

@@ -24,38 +24,43 @@ export class History {
 
   /** Fetches the newest page; later, all that is new since. Rejects if the connection is lost. */
   async refresh() {
-    const first = this.#fetched.size === 0;
-    /** @type {string | undefined} */
-    let before;
-    for (;;) {
-      const chats = await this.#page(before);
-      const caughtUp = first || chats.some(({ id }) => this.#fetched.has(id));
-      this.#add(chats);
-      before = oldestOf(chats)?.id;
-      if (!before) this.complete = true;
-      if (!before || caughtUp) return;
+    if (!this.#oldest) return this.#begin();
+    const fetched = [];
+    let chats = await this.#page();
+    while (chats.length) {
+      fetched.push(...chats);
+      if (chats.some(({ id }) => this.#fetched.has(id))) break;
+      chats = await this.#page(oldestOf(chats));
     }
+    this.#note(fetched); // not sooner: if a page fails, the next refresh must not stop here
   }
 
   /** Fetches one page more. Rejects if the connection is lost. */
   async earlier() {
-    const chats = await this.#page(this.#oldest?.id);
-    this.#add(chats);
-    if (!chats.length) this.complete = true;
+    const chats = await this.#page(this.#oldest);
+    this.#note(chats);
+    // Of this page alone: if the server's clock was set back, an earlier page may have had a chat
+    // with an earlier time, and asking with that one again would lead nowhere.
+    this.#oldest = oldestOf(chats) ?? this.#oldest;
+    this.complete = !chats.length;
   }
 
-  /** @param {string | undefined} before */
+  async #begin() {
+    await this.earlier();
+    // So that nobody is offered more where there is none.
+    if (this.#oldest && this.#fetched.size < PAGE) await this.earlier();
+  }
+
+  /** @param {Chat} [before] */
   async #page(before) {
-    return Object.values(await this.#parley.all({ before, limit: PAGE })).flat();
+    const chats = Object.values(await this.#parley.all({ before: before?.id, limit: PAGE })).flat();
+    chats.forEach((chat) => this.#take(chat));
+    return chats;
   }
 
   /** @param {Chat[]} chats */
-  #add(chats) {
-    for (const chat of chats) {
-      this.#fetched.add(chat.id);
-      this.#take(chat);
-    }
-    this.#oldest = oldestOf(this.#oldest ? [...chats, this.#oldest] : chats);
+  #note(chats) {
+    for (const { id } of chats) this.#fetched.add(id);
   }
 }
 

@@ -13,6 +13,7 @@ const CLOSE = 40; // pixels from the end that count as being there
  * @typedef {object} Actions what the user does here
  * @property {(text: string) => void} send
  * @property {(entry: Entry) => void} again sends what failed
+ * @property {(entry: Entry) => void} discard forgets what failed
  * @property {() => Promise<void>} earlier fetches older messages
  * @property {() => void} look may have brought messages into sight
  * @property {() => void} back
@@ -43,7 +44,9 @@ export class Thread {
     $("back").addEventListener("click", () => actions.back());
     $("composer").addEventListener("submit", (/** @type {Event} */ event) => this.#submit(event));
     this.#text.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) this.#submit(event);
+      // 229: the key ends a composition, in Safari, which says that there is none.
+      const composes = event.isComposing || event.keyCode === 229;
+      if (event.key === "Enter" && !event.shiftKey && !composes) this.#submit(event);
     });
     this.#text.addEventListener("input", () => this.#fit());
   }
@@ -141,7 +144,12 @@ export class Thread {
     const author = entry.mine ? "You" : this.#people.nameOf(peer);
     item.querySelector(".author").textContent = `${author}:`;
     item.querySelector(".text").textContent = entry.text;
-    item.querySelector(".again").addEventListener("click", () => this.#actions.again(entry));
+    for (const action of /** @type {const} */ (["again", "discard"])) {
+      item.querySelector(`.${action}`).addEventListener("click", () => {
+        this.#log.focus(); // the button goes away
+        this.#actions[action](entry);
+      });
+    }
     this.#nodes.set(entry.id, item);
     return item;
   }
