@@ -227,6 +227,7 @@ async def test_a_phone_shows_one_pane(server: ChatServer, browser: Browser) -> N
     await his.open_row()
     await expect(thread).to_be_visible()
     await expect(his.rows.first).to_be_hidden()
+    await expect(his.page.locator("#log")).to_be_focused()  # it would be nowhere
     await hers.expect_marks("Received")
     wide = await his.page.evaluate("document.documentElement.scrollWidth")
     assert wide == 360
@@ -256,3 +257,4 @@ async def test_what_is_out_of_sight_is_not_received(server: ChatServer, browser:
     await his.page.locator("#newer").click()
     await hers.expect_marks(*["Received"] * 13)
     await expect(his.page.locator("#newer")).to_be_hidden()
+    await expect(his.page.locator("#log")).to_be_focused()

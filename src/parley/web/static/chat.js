@@ -86,8 +86,7 @@ export class Chat {
     $("chat").dataset.pane = "thread";
     this.#thread.open(this.#conversations.with(peer));
     this.#render();
-    // On a touch screen, this would cover half of the conversation with a keyboard.
-    if (!matchMedia("(pointer: coarse)").matches) this.#thread.focus();
+    this.#thread.focus();
   }
 
   /** Has somebody in the list. @param {string} peer */

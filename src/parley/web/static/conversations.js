@@ -82,12 +82,7 @@ function count(owed, entry) {
 
 /** @param {Entry} a @param {Entry} b */
 function byTime(a, b) {
-  return Number(isPending(a)) - Number(isPending(b)) || a.at - b.at;
-}
-
-/** @param {Entry} entry */
-function isPending({ mark }) {
-  return mark === "waiting" || mark === "failed";
+  return Number(a.mark === "waiting") - Number(b.mark === "waiting") || a.at - b.at;
 }
 
 export class Conversations {

@@ -39,7 +39,10 @@ export class Thread {
     this.#actions = actions;
     this.#log.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => this.#atEnd && this.#toEnd()).observe(this.#log);
-    $("newer").addEventListener("click", () => this.#toEnd());
+    $("newer").addEventListener("click", () => {
+      this.#toEnd();
+      this.#log.focus(); // the button goes away
+    });
     $("earlier").addEventListener("click", () => this.#showEarlier());
     $("back").addEventListener("click", () => actions.back());
     $("composer").addEventListener("submit", (/** @type {Event} */ event) => this.#submit(event));
@@ -73,9 +76,9 @@ export class Thread {
     this.#fit();
   }
 
-  /** Where writing goes on. */
+  /** Where writing goes on; on a touch screen, that would cover half of the log with a keyboard. */
   focus() {
-    this.#text.focus();
+    (matchMedia("(pointer: coarse)").matches ? this.#log : this.#text).focus();
   }
 
   /** @param {boolean} more whether the server may have older messages */
@@ -196,7 +199,7 @@ export class Thread {
     this.#atEnd = true;
     this.#toEnd();
     this.#actions.send(text);
-    this.focus();
+    this.#text.focus();
   }
 
   /** As many lines as are written, up to what the style allows. */
