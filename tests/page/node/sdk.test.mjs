@@ -16,7 +16,10 @@ const PATIENCE = 15_000; // milliseconds; less than the client itself has when i
 
 // As browsers have it: one that fails raises nothing.
 globalThis.WebSocket = class extends WebSocket {
-  onerror = () => {};
+  constructor(...given) {
+    super(...given);
+    this.on("error", () => {});
+  }
 };
 
 const input = createInterface({ input: process.stdin });
