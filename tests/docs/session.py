@@ -127,7 +127,8 @@ class Session:
                 timeout=6 * PATIENCE,
                 check=False,
             )
-            printed = done.stdout.decode()
+            # Pages have no space at the ends of lines.
+            printed = re.sub(r"[ \t]+$", "", done.stdout.decode(), flags=re.MULTILINE)
             assert done.returncode == expected, f"{block.where}: {command}\n{printed}"
             self._check(block, command, shown, printed)
             self._remember()
