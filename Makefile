@@ -57,7 +57,7 @@ test-unit: $(INSTALLED) ## Run the fast tests, of one part at a time
 
 test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
 	$(BIN)/python -m pytest tests/e2e tests/conformance tests/cluster tests/page tests/examples \
-		$(ARGS)
+		tests/docs $(ARGS)
 
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -36,6 +36,18 @@ logger = logging.getLogger(__name__)
 PATH: Final = "/socket.io/"
 
 
+class Extras(NamedTuple):
+    """What `parley dev` adds to a node."""
+
+    ready_users: page.ReadyUsers | None = None
+    """As whom the web page offers to log in."""
+    make_gateway: Callable[..., Gateway] = Gateway
+    """Is given what a gateway is made of."""
+
+
+NO_EXTRAS: Final = Extras()
+
+
 class Parley:
     """One node: everything between the store and the sockets."""
 
@@ -45,10 +57,8 @@ class Parley:
         place: Place,
         backends: Backends,
         clock: Clock,
-        ready_users: page.ReadyUsers | None = None,
-        make_gateway: Callable[..., Gateway] = Gateway,
+        extras: Extras = NO_EXTRAS,
     ) -> None:
-        """``make_gateway`` is given what a gateway is made of."""
         store, bus, self._node = backends.store, backends.bus, backends.node
         self._grace = settings.shutdown_grace
         self._stop_by: float | None = None
@@ -82,7 +92,7 @@ class Parley:
             self._delivery,
             receipts,
         )
-        gateway = make_gateway(self.server, rules, clock)
+        gateway = extras.make_gateway(self.server, rules, clock)
         metrics.watch(self.server.engine, gateway, rules, bus)
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
@@ -94,7 +104,7 @@ class Parley:
                 *health.routes(
                     self.server.engine, store, bus, (self._all_workers or metrics).exposition
                 ),
-                *(page.routes(ready_users) if settings.page else [Route("/", _index)]),
+                *(page.routes(extras.ready_users) if settings.page else [Route("/", _index)]),
             ]
         )
 

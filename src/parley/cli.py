@@ -29,10 +29,10 @@ from parley.settings import Settings, load_settings
 from parley.supervisor import Supervisor
 from parley.terminal.errors import ClientError
 from parley.terminal.text import Paint, take_any_text, wants_colours
-from parley.tokens import ReadyUser, mint_token
+from parley.tokens import mint_token
 
 if TYPE_CHECKING:
-    from parley.gateway import Gateway
+    from parley.app import Extras
 
 log = structlog.get_logger()
 
@@ -184,28 +184,20 @@ def _dev(arguments: argparse.Namespace) -> int:
     data = devmode.open_data(arguments.data)
     settings = devmode.dev_settings(data, os.environ, _overrides(arguments))
     logs.configure(settings.log_level, settings.log_format)
+    from parley.app import Extras  # noqa: PLC0415 - late, as in _serve_here
+    from parley.devlines import telling  # noqa: PLC0415
+
+    extras = Extras(data.ready_users)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
-        if not sys.stdout.isatty():
-            return _serve_here(
-                settings,
-                sock,
-                lambda: _print(devmode.banner(data, url)),
-                ready_users=data.ready_users,
-            )
-        from parley.devlines import telling  # noqa: PLC0415 - late, as in _serve_here
-
-        take_any_text(sys.stdout)
-        paint = Paint(wants_colours(sys.stdout))
-        banner = devmode.short_banner(data, url, paint)
-        make_gateway = telling(data.users.by_id(), paint)
-        return _serve_here(
-            settings,
-            sock,
-            lambda: _print(banner),
-            ready_users=data.ready_users,
-            make_gateway=make_gateway,
-        )
+        if sys.stdout.isatty():
+            take_any_text(sys.stdout)
+            paint = Paint(wants_colours(sys.stdout))
+            banner = devmode.short_banner(data, url, paint)
+            extras = extras._replace(make_gateway=telling(data.users.by_id(), paint))
+        else:
+            banner = devmode.banner(data, url)
+        return _serve_here(settings, sock, lambda: _print(banner), extras=extras)
 
 
 def _chat(arguments: argparse.Namespace) -> int:
@@ -237,24 +229,17 @@ def _serve_here(
     on_ready: Callable[[], None],
     group: str = "",
     number: int = 1,
-    ready_users: Callable[[], Sequence[ReadyUser]] | None = None,
-    make_gateway: Callable[..., Gateway] | None = None,
+    extras: Extras | None = None,
 ) -> int:
     # Late, so that `parley --help` and `parley token` do not wait for all of it.
+    from parley.app import NO_EXTRAS  # noqa: PLC0415
     from parley.backends import Place  # noqa: PLC0415
     from parley.serving import serve  # noqa: PLC0415
 
     # A signal that the server has answered by stopping may be raised again behind it.
     with contextlib.suppress(KeyboardInterrupt):
         place = Place(number, group)
-        serve(
-            settings,
-            sock,
-            on_ready=on_ready,
-            place=place,
-            ready_users=ready_users,
-            make_gateway=make_gateway,
-        )
+        serve(settings, sock, on_ready=on_ready, place=place, extras=extras or NO_EXTRAS)
     return OK
 
 

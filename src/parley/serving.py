@@ -17,14 +17,12 @@ import structlog
 import uvicorn
 
 from parley import processes
-from parley.app import PATH, Parley
+from parley.app import NO_EXTRAS, PATH, Extras, Parley
 from parley.backends import Place, open_backends
 from parley.clock import SystemClock
-from parley.gateway import Gateway
 from parley.settings import Settings
 from parley.socketio.front import FrontProtocol
 from parley.socketio.websocket import websocket_protocol
-from parley.web.page import ReadyUsers
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +42,11 @@ def serve(
     *,
     on_ready: Callable[[], None] | None = None,
     place: Place = _ALONE,
-    ready_users: ReadyUsers | None = None,
-    make_gateway: Callable[..., Gateway] | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; then stop gracefully and return.
 
-    ``on_ready`` is called when connections are accepted.  The web page offers to
-    log in as one of ``ready_users``.  ``make_gateway``, if given, is as for
-    :class:`Parley`.
+    ``on_ready`` is called when connections are accepted.
 
     Raises:
         BackendBroken: the database or Redis can't be used.
@@ -65,7 +60,7 @@ def serve(
         signal.signal(signal.SIGHUP, _say_how_to_restart)
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
     with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, sock, on_ready, place, ready_users, make_gateway))
+        runner.run(_serve(settings, sock, on_ready, place, extras))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -82,14 +77,11 @@ async def _serve(
     sock: socket.socket,
     on_ready: Callable[[], None] | None,
     place: Place,
-    ready_users: ReadyUsers | None,
-    make_gateway: Callable[..., Gateway] | None,
+    extras: Extras,
 ) -> None:
     stop = _StopSignals()
     async with open_backends(settings, place) as backends:
-        parley = Parley(
-            settings, place, backends, SystemClock(), ready_users, make_gateway or Gateway
-        )
+        parley = Parley(settings, place, backends, SystemClock(), extras)
         try:
             await parley.start()
             server = _Server(_uvicorn_config(settings, parley), parley, on_ready)

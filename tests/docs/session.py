@@ -66,7 +66,8 @@ class Session:
             "SESSION_FOLDER": str(folder),
         }
         (folder / "pwd").write_text(str(self._work))
-        self._background: list[subprocess.Popen[bytes]] = []
+        self._background: dict[str, subprocess.Popen[bytes]] = {}
+        """By the place of the block that started it."""
 
     @property
     def work(self) -> Path:
@@ -87,9 +88,15 @@ class Session:
             case "run in background":
                 self._start(block)
 
+    def interrupt(self, block: Block) -> None:
+        """Press Ctrl+C where a block's command runs, and wait for its end."""
+        process = self._background.pop(block.where)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(3 * PATIENCE)
+
     def close(self) -> None:
         """End what was started, the last first."""
-        for process in reversed(self._background):
+        for process in reversed(self._background.values()):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
             try:
@@ -120,7 +127,8 @@ class Session:
                 timeout=6 * PATIENCE,
                 check=False,
             )
-            printed = done.stdout.decode()
+            # Pages have no space at the ends of lines.
+            printed = re.sub(r"[ \t]+$", "", done.stdout.decode(), flags=re.MULTILINE)
             assert done.returncode == expected, f"{block.where}: {command}\n{printed}"
             self._check(block, command, shown, printed)
             self._remember()
@@ -139,7 +147,7 @@ class Session:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._background.append(process)
+        self._background[block.where] = process
 
         def listens() -> bool:
             assert process.poll() is None, f"{block.where}: {command}\n{log.read_text()}"

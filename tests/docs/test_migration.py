@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -74,6 +74,15 @@ class Move:
         await self.execute_many("INSERT INTO chat VALUES ($1, $2, $3, $4, $5, $6)", rows)
 
     async def execute_many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        async with self._connection() as connection:
+            await connection.executemany(statement, rows)
+
+    async def execute(self, statement: str) -> list[Mapping[str, object]]:
+        async with self._connection() as connection:
+            return list(await connection.fetch(statement))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(
             host=self.options.host,
             port=self.options.port,
@@ -83,7 +92,7 @@ class Move:
             ssl=False,
         )
         try:
-            await connection.executemany(statement, rows)
+            yield connection
         finally:
             await connection.close()
 
@@ -163,3 +172,21 @@ async def test_parley_goes_on_where_the_old_server_stopped_and_back(move: Move) 
     move.chats.append(Chat(new.id, alice, bob, "hi", new.created_at, received=False))
     move.psql("back.sql")
     await check(move)
+
+
+async def test_back_goes_what_was_sent_to_several_under_one_id(move: Move) -> None:
+    await move.write(1, seed=5)
+    (old,) = move.chats
+    move.migrate()
+    move.psql("move.sql")
+    others = [user for user in USERS if user != old.receiver]
+    same = [NewChat(old.id, old.sender, user, "to all", EPOCH + 10**6) for user in others]
+    async with opened(move) as store:
+        await store.commit(same, [])
+    for _ in range(2):  # doing it again changes nothing
+        move.psql("back.sql")
+        found = await move.execute("SELECT id, receiver, message FROM chat")
+        assert sorted((str(row["receiver"]), row["message"]) for row in found) == sorted(
+            [(old.receiver, old.message), *((user, "to all") for user in others)]
+        )
+        assert [str(row["receiver"]) for row in found if str(row["id"]) == old.id] == [old.receiver]

@@ -30,7 +30,7 @@ async def devices() -> AsyncIterator[Devices]:
         yield devices
 
 
-async def test_the_hook_gets_what_waited_sends_and_listens(
+async def test_the_hook_comes_in_gets_what_waited_sends_and_listens(
     server: ChatServer, devices: Devices, node_packages: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "node_modules").symlink_to(node_packages)

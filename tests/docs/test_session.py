@@ -54,6 +54,12 @@ def test_commands_share_a_folder_and_an_environment(tmp_path: Path) -> None:
     session.close()
 
 
+def test_space_at_the_ends_of_lines_is_not_shown(tmp_path: Path) -> None:
+    session = Session(tmp_path, {"PATH": "/usr/bin:/bin"})
+    session.carry_out(session_of("$ printf 'a  \\n b\\t\\n'\na\n b\n"))
+    session.close()
+
+
 @pytest.mark.parametrize(
     "text", ["$ echo yes\nno\n", "$ echo yes\n", "$ false\n", "$ true\nyes\n", "$ exit 3\n"]
 )

@@ -17,15 +17,20 @@ from .session import Session
 PAGE = "tutorial.md"
 
 
-@pytest.fixture
-def application(tmp_path: Path, environment: dict[str, str]) -> Iterator[Session]:
-    """Everything that the tutorial starts, in Python."""
+@pytest.fixture(params=["FastAPI", pytest.param("Express", marks=pytest.mark.node)])
+def application(
+    request: pytest.FixtureRequest, tmp_path: Path, environment: dict[str, str]
+) -> Iterator[Session]:
+    """Everything that the tutorial starts."""
     if shutil.which("curl") is None:
         pytest.skip("curl: not installed here")
     session = Session(tmp_path, environment)
+    if request.param == "Express":
+        packages: Path = request.getfixturevalue("node_packages")
+        (session.work / "node_modules").symlink_to(packages)
     try:
         for block in blocks(PAGE):
-            if block.tab in ("", "FastAPI"):
+            if block.tab in ("", request.param):
                 session.carry_out(block)
         yield session
     finally:
@@ -68,5 +73,14 @@ async def test_two_browsers_talk(application: Session, browser: Browser) -> None
     await write(alice, "Are you there?")
     bob = await open_as(browser, application, "bob")
     await expect_lines(bob, "alice: Are you there?")
+
+    # "Stop Parley with Ctrl+C and write. Start it again: what you wrote goes out, once."
+    (start,) = (block for block in blocks(PAGE) if "$ parley start" in block.text)
+    application.interrupt(start)
+    await expect(alice.page.locator("#state")).to_have_text("offline")
+    await write(alice, "First")
+    await write(alice, "Second")
+    application.carry_out(start)
+    await expect_lines(bob, "alice: Are you there?", "alice: First", "alice: Second")
     # The page has no icon, and nothing else is missing.
     assert not [fault for fault in (*alice.faults, *bob.faults) if "404" not in fault]

@@ -168,6 +168,11 @@ class Device:
         """What came with that event so far, oldest first."""
         return self._received.setdefault(event, [])
 
+    @property
+    def heard(self) -> set[str]:
+        """The names of all events that came so far."""
+        return {event for event, received in self._received.items() if received}
+
     async def wait(self, event: str, count: int = 1, patience: float = PATIENCE) -> list[Any]:
         """Wait until an event has come ``count`` times, and return what came with it."""
         received = self.received(event)

@@ -46,8 +46,14 @@ class Checked:
 
     async def heard(self, event: str) -> None:
         """Wait for an event, and check all that came of it."""
-        for data in await self.device.wait(event):
-            self.check(f"on-{event.replace(' ', '-')}", data)
+        await self.device.wait(event)
+        self.check_heard()
+
+    def check_heard(self) -> None:
+        """Check every event that came so far."""
+        for event in self.device.heard - {"connect"}:
+            for data in self.device.received(event):
+                self.check(f"on-{event.replace(' ', '-').replace('_', '-')}", data)
 
 
 async def test_it_has_every_event_of_the_gateways_table(
@@ -67,7 +73,7 @@ async def test_it_has_every_event_of_the_gateways_table(
 async def test_a_conversation_is_as_it_says(
     server: ChatServer, devices: Devices, document: dict[str, Any]
 ) -> None:
-    alice = Checked(await devices.connect(server), document)
+    alice = Checked(await devices.connect(server, receipts=True), document)
     bob = Checked(await devices.connect(server), document)
     draft = {"receiver": bob.device.user, "message": "hush", "id": new_user()}
     assert await alice.call("ping") == "Hello World!"
@@ -75,14 +81,36 @@ async def test_a_conversation_is_as_it_says(
     await bob.heard("message")
     assert await bob.call("unreceived messages") == [chat]
     assert await bob.call("receive message", {"chatId": chat["id"]})
+    await alice.heard("received")
     asked = {"receiver": bob.device.user, "chatIds": [chat["id"]]}
     assert await alice.call("delivery", asked) == [chat["id"]]
     await alice.heard("delivery")
     assert await bob.call("unreceived messages", {"after": chat["id"], "limit": 3}) == []
     assert (await bob.call("all messages", {"limit": 1}))[alice.device.user]
-    await bob.heard("unreceived messages")
-    await bob.heard("all messages")
-    await alice.heard("pong")
+    for device in (alice, bob):
+        await device.device.settle()
+        device.check_heard()
+    assert {"pong", "message", "unreceived messages", "all messages"} <= bob.device.heard
+
+
+async def test_one_joins_as_it_says(
+    server: ChatServer, devices: Devices, document: dict[str, Any]
+) -> None:
+    device = devices.make(server)
+    checked, token = Checked(device, document), server.token(device.user)
+    headers = {"Authorization": f"Bearer {token}"}
+    for auth, more in (({"token": token, "receipts": True}, None), ({"receipts": False}, headers)):
+        checked.check("emit-connect", auth)
+        await device.connect(auth, more)
+        await device.disconnect()
+
+
+@pytest.mark.parametrize("auth", [{}, {"token": "hush"}, {"token": ""}])
+async def test_one_is_refused_as_it_says(
+    server: ChatServer, devices: Devices, document: dict[str, Any], auth: dict[str, str]
+) -> None:
+    device = devices.make(server)
+    Checked(device, document).check("on-connect-error", await device.refused(auth))
 
 
 async def test_errors_are_as_it_says(
@@ -92,8 +120,6 @@ async def test_errors_are_as_it_says(
     answer = await alice.device.call("send message", {"receiver": alice.device.user})
     alice.check("ack-send-message", answer)
     await alice.heard("error")
-    refused = devices.make(server)
-    alice.check("on-connect-error", await refused.refused({"token": "hush"}))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +140,26 @@ async def test_what_it_does_not_allow_is_refused(
     with pytest.raises(jsonschema.ValidationError):
         alice.check("emit-send-message", draft)
     assert (await alice.device.call("send message", draft))["error"]["code"] == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        ("delivery", {"receiver": new_user(), "chatIds": ["bob"]}),
+        ("delivery", {"receiver": new_user(), "chatIds": [new_user()] * 101}),
+        ("receive message", {"chatId": "bob"}),
+        ("all messages", {"limit": 0}),
+        ("all messages", {"before": "bob"}),
+        ("unreceived messages", {"limit": 1.5}),
+    ],
+)
+async def test_other_questions_that_it_does_not_allow_are_refused(
+    server: ChatServer, devices: Devices, document: dict[str, Any], event: str, data: dict[str, Any]
+) -> None:
+    alice = Checked(await devices.connect(server), document)
+    with pytest.raises(jsonschema.ValidationError):
+        alice.check(f"emit-{event.replace(' ', '-')}", data)
+    assert (await alice.device.call(event, data))["error"]["code"] == "bad_request"
 
 
 def test_it_tells_the_servers_own_limit(start_server: StartServer) -> None:

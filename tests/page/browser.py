@@ -133,3 +133,10 @@ async def open_chromium() -> AsyncIterator[Chromium]:
             yield chromium
         finally:
             await chromium.close()
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """A browser for one test alone, which looks for its windows' faults itself."""
+    async with open_chromium() as chromium:
+        yield Browser(chromium)

@@ -42,7 +42,7 @@ PEOPLE = {
     "Carmen Ruiz": UserId("7e5d4c3b-2a19-4f8e-b7d6-c5b4a3920187"),
     "Dáithí": UserId("a1b2c3d4-e5f6-4a7b-8c9d-0e1f2a3b4c54"),
     "نور": UserId("c0ffee00-1234-4abc-9def-56789abcdef3"),
-    "Book club 📚": UserId("91f0e2d3-c4b5-4a69-8778-695a4b3c2d15"),
+    "Hana 📚": UserId("91f0e2d3-c4b5-4a69-8778-695a4b3c2d15"),
 }
 
 
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 BOB = "Bob Okafor"
 STORY = (
     Line(3, "18:20", "Dáithí", "Safe home! 🚲"),
-    Line(2, "09:05", "Book club 📚", "Chapter 7 for Thursday then. Bring biscuits."),
+    Line(2, "09:05", "Hana 📚", "Chapter 7 for Thursday then. Bring biscuits."),
     Line(1, "20:11", "نور", "شكرا جزيلا، نلتقي غدا"),
     Line(1, "21:40", BOB, "Are we still on for the lighthouse this weekend?"),
     Line(1, "21:42", BOB, "Of course. I’ve found a ferry at nine, back at six.", mine=True),

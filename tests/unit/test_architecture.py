@@ -7,13 +7,16 @@ The tree is read, not imported, so that an import in a function or behind
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-SOURCE = Path(__file__).parents[2] / "src"
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
 
 VOCABULARY = ("parley.errors", "parley.model")
 DRIVERS = ("aiosqlite", "asyncpg", "coredis", "glide", "hiredis", "psycopg", "redis", "sqlite3")
@@ -236,3 +239,14 @@ def test_imports_go_in_no_circle() -> None:
         for imported in below.values():
             imported.difference_update(free)
     assert not below, f"These import one another in a circle: {', '.join(below)}"
+
+
+@pytest.mark.parametrize(("suffix", "where"), [("py", r"^\| .*\|$"), ("js", r"^[^|\n]+$")])
+def test_the_documentation_names_every_file_once(suffix: str, where: str) -> None:
+    """The table those in Python, the text below it those of the page."""
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    section = text.partition("\n## Which file does what\n")[2].partition("\nImports point down")[0]
+    lines = "\n".join(re.findall(where, section, re.MULTILINE))
+    named = Counter(re.findall(rf"`(?:\w+/)*(\w+\.{suffix})`", lines))
+    files = (path.name for path in SOURCE.rglob(f"*.{suffix}") if not path.name.startswith("__"))
+    assert named == Counter(files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -55,6 +56,31 @@ def test_hooks_run_the_tools_of_this_environment() -> None:
     for program in programs:
         assert program.parent == Path(".venv/bin")
         assert Path(sys.executable).with_name(program.name).exists()
+
+
+def is_checkout() -> bool:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return False
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not is_checkout(), reason="this is no checkout of Git's")
+def test_no_file_has_what_the_hooks_search_for(tmp_path: Path) -> None:
+    """So that `make pre-commit` passes on what is there."""
+    hooks = [hook for repository in parsed(HOOKS)["repos"] for hook in repository["hooks"]]
+    searches = [hook["id"] for hook in hooks if hook["language"] == "pygrep"]
+    assert searches
+    for search in searches:
+        done = subprocess.run(
+            [sys.executable, "-m", "pre_commit", "run", "--all-files", search],
+            cwd=ROOT,
+            env={**os.environ, "PRE_COMMIT_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)

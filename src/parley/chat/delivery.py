@@ -118,6 +118,8 @@ class Delivery:
                     device.send(self._encode(entry.chat))
                     self.pushed += 1
                     seen = entry.seq
+                # It may have been too much for the device: then this ends here, cancelled.
+                await asyncio.sleep(0)
         self.attach(inbox, device)  # in the turn in which the positions were the same
 
     def detach(self, inbox: Inbox, device: Device) -> None:

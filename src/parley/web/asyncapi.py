@@ -7,7 +7,7 @@ one of the gateway's events has none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from starlette.requests import Request
@@ -17,7 +17,6 @@ from starlette.routing import Route
 from parley.chat.listing import Query
 from parley.chat.receipts import Delivered, DeliveryQuestion
 from parley.chat.service import Draft, ReceivedMark
-from parley.errors import ErrorCode
 from parley.gateway import PONG, ErrorReply
 from parley.model import Chat, ChatId, UserId
 
@@ -53,7 +52,7 @@ _TOKEN: Final = {
 class Auth(msgspec.Struct):
     """What a client joins with; the ``auth`` of Socket.IO's clients."""
 
-    token: str
+    token: str | msgspec.UnsetType = msgspec.UNSET
     receipts: bool = False
 
 
@@ -67,7 +66,7 @@ class Refusal(msgspec.Struct):
 class RefusalData(msgspec.Struct):
     """The part of a refusal that programs read."""
 
-    code: ErrorCode
+    code: Literal["token_missing", "token_invalid", "token_expired"]
 
 
 class Receipt(msgspec.Struct):
@@ -83,6 +82,8 @@ class Failure(msgspec.Struct):
     error: ErrorReply
 
 
+_UUID: Final = {"format": "uuid"}
+Ids: TypeAlias = list[Annotated[ChatId, msgspec.Meta(extra_json_schema=_UUID)]]
 Pong: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"const": PONG})]
 
 
@@ -116,7 +117,7 @@ EMITTED: Final[Mapping[str, Emitted]] = {
         dict[UserId, list[Chat]],
     ),
     "delivery": Emitted(
-        "Ask which of the chats sent to a user are marked received", DeliveryQuestion, list[ChatId]
+        "Ask which of the chats sent to a user are marked received", DeliveryQuestion, Ids
     ),
 }
 HEARD: Final[Mapping[str, Heard]] = {
@@ -127,23 +128,27 @@ HEARD: Final[Mapping[str, Heard]] = {
     "received": Heard(
         "A chat that the user sent was marked received, for the first time", Delivered
     ),
-    "delivery": Heard("Answers the event of the same name", list[ChatId]),
-    "error": Heard("Something went wrong; the connection lives on", ErrorReply),
+    "delivery": Heard("Answers the event of the same name", Ids),
+    "error": Heard(
+        "Something went wrong; the connection lives on, except with `token_expired`", ErrorReply
+    ),
 }
 
-_UUID: Final = {"format": "uuid"}
 _USER: Final = {**_UUID, "description": "A user's UUID, in lower case."}
 _CHAT: Final = {**_UUID, "description": "The chat's UUID."}
 FIELDS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
     "Auth": {
-        "token": {"description": "A JWT signed with HS256; a leading `Bearer` is allowed."},
+        "token": {
+            "description": "A JWT signed with HS256; a leading `Bearer` is allowed. Without it, "
+            "the handshake's `Authorization` header counts."
+        },
         "receipts": {"description": "Whether the client wants the event `received`."},
     },
     "Refusal": {
         "message": {"description": "For people: what is wrong with the token."},
         "data": {},
     },
-    "RefusalData": {"code": {}},
+    "RefusalData": {"code": {"description": "For programs."}},
     "Draft": {
         "receiver": {**_UUID, "description": "The UUID of the user who shall get it."},
         "message": {"description": "Text: not empty, no NUL.", "minLength": 1},
@@ -157,13 +162,16 @@ FIELDS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
     "Delivered": {"chatId": _CHAT, "receiver": _USER},
     "DeliveryQuestion": {
         "receiver": {**_UUID, "description": "To whom the chats were sent."},
-        "chatIds": {"description": "The UUIDs of chats."},
+        "chatIds": {"items": {"type": "string", **_UUID}, "description": "The UUIDs of chats."},
     },
     "Receipt": {"chatId": _CHAT, "received": {"const": True, "description": "Always true."}},
     "Query": {
         "before": {**_UUID, "description": "The id of a chat: only what was sent before it."},
         "after": {**_UUID, "description": "The id of a chat: only what was sent after it."},
-        "limit": {"description": "At most so many chats; the server has a limit of its own."},
+        "limit": {
+            "minimum": 1,
+            "description": "At most so many chats; the server has a limit of its own.",
+        },
     },
     "Chat": {
         "id": _CHAT,

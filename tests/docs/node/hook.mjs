@@ -6,7 +6,8 @@ import { useParley } from "./useParley.js";
 
 globalThis.IS_REACT_ACT_ENVIRONMENT = true;
 const [url, token, receiver] = process.argv.slice(2);
-const getToken = async () => token;
+let asked = 0;
+const getToken = async () => (asked++ ? token : "one that is refused");
 let chat;
 
 function Chat() {

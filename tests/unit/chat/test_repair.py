@@ -225,6 +225,19 @@ async def test_a_moved_device_while_the_store_is_away(make_node: MakeNode) -> No
     node.assert_idle()
 
 
+async def test_a_moved_device_for_which_it_was_too_much_is_not_kept(make_node: MakeNode) -> None:
+    node = make_node(Intervals(connected=NEVER))
+    await node.send(BOB, 3)
+    inbox = await node.delivery.open(BOB)
+    slow = Screen(lambda packet: moving.cancel())  # as its socket does when it is closed
+    moving = asyncio.create_task(node.delivery.resume(inbox, slow, 1))
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    assert inbox.devices == ()
+    node.delivery.close(inbox)
+    node.assert_idle()
+
+
 async def test_a_moved_device_that_claims_too_much(make_node: MakeNode) -> None:
     node = make_node(Intervals(connected=NEVER))
     await node.send(BOB, 2)
