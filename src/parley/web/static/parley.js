@@ -6,22 +6,22 @@
  *     parley.connect();
  *     const chat = await parley.send(receiver, "Hello"); // it is stored
  *
- * Messages go out one at a time, each with an id made here: sent again, they are stored once and
- * in order. With `storage` they outlive the page.
+ * Messages go out one at a time, with ids made here: sent again, they are stored once, in order.
+ * With `storage` they outlive the page.
  *
  * @typedef {{id: string, sender: string, receiver: string, message: string, createdAt: number,
  *   received: boolean}} Chat
  * @typedef {{id: string, receiver: string, message: string, at: number}} Draft
  * @typedef {"closed" | "connecting" | "connected" | "offline"} State
  * @typedef {object} Options
- * @property {() => string | Promise<string>} token makes a JWT; asked at every connection
- * @property {string} [url] where Parley is, if not at the page's origin
+ * @property {() => string | Promise<string>} token makes a JWT, for every connection
+ * @property {string} [url] where Parley is; the page's origin
  * @property {Storage} [storage] keeps the outbox: `localStorage`
  * @property {string} [account] whose outbox it is; needed with `storage`
  * @property {boolean} [receipts] true for `delivery()` and the event `received`
  */
 
-/** `code` is one of Parley's protocol, or `offline` if there was no answer. */
+/** `code`: one of Parley's protocol, or `offline` if no answer came. */
 export class ParleyError extends Error {
   code = "";
   retryable = false;
@@ -30,23 +30,23 @@ export class ParleyError extends Error {
 export class Parley {
   /** @type {State} */
   state = "closed";
-  /** When it tries again, in milliseconds since 1970. */
+  /** When it tries again: a Date.now(). */
   retryAt = 0;
-  /** @type {Draft[]} What isn't stored yet, the oldest first. */
+  /** @type {Draft[]} Not stored yet, the oldest first. */
   outbox = [];
 
   #options;
   #listeners = {};
   #socket;
   #attempt;
-  #timer; // ends a connection's silence, or being offline
+  #timer; // ends silence, or being offline
   #server; // its terms
   #failures = 0;
   #asks = 0;
   #asked = new Map();
   #sending = new Map();
   #flushing = false;
-  #held; // pushed while older ones are being fetched
+  #held; // pushed while older ones are fetched
   #shown = new Set();
   #receipts = new Set();
 
@@ -58,8 +58,8 @@ export class Parley {
 
   /**
    * Events: `state` (State), `message` (Chat; each once and in order), `stored` (Chat), `failed`
-   * (Draft, ParleyError), `received` ({chatId, receiver}), `error` (Error; with a code `token_...`
-   * if the token was refused).
+   * (Draft, ParleyError), `received` ({chatId, receiver}), `error` (Error: code `token_...` if that
+   * was refused).
    * @param {string} event @param {(...values: any[]) => void} listener
    * @returns {() => void} stops listening
    */
@@ -68,7 +68,7 @@ export class Parley {
     return () => this.#listeners[event].delete(listener);
   }
 
-  /** Connects, and stays so until `close()`. While offline: tries at once. */
+  /** Connects until `close()`. While offline: tries at once. */
   async connect() {
     if (this.#attempt) return;
     const attempt = (this.#attempt = {});
@@ -83,7 +83,7 @@ export class Parley {
     }
   }
 
-  /** Disconnects, and keeps the outbox. */
+  /** Disconnects; the outbox stays. */
   close() {
     this.#lose("closed");
     clearTimeout(this.#timer);
@@ -111,23 +111,22 @@ export class Parley {
   async received(chatId) {
     this.#receipts.add(chatId);
     while (this.state === "connected" && this.#receipts.has(chatId)) {
-      const answer = await this.ask("receive message", { chatId }).catch(same);
+      const answer = await this.ask("receive message", { chatId }).catch((error) => error);
       if (answer.retryable) await pause();
       else this.#receipts.delete(chatId);
     }
   }
 
   /**
-   * What was sent to the user, by sender.
-   * @param {{before?: string, after?: string, limit?: number}} [query]
-   * @returns {Promise<Record<string, Chat[]>>}
+   * What was sent to the user, by sender. @param {{before?: string, after?: string,
+   * limit?: number}} [query] @returns {Promise<Record<string, Chat[]>>}
    */
   all(query) {
     return this.ask("all messages", query);
   }
 
   /**
-   * Those of at most 100 chats that their receiver has.
+   * Which of at most 100 chats their receiver has.
    * @param {string} receiver @param {string[]} chatIds @returns {Promise<string[]>}
    */
   delivery(receiver, chatIds) {
@@ -135,14 +134,14 @@ export class Parley {
   }
 
   /**
-   * Emits an event; resolves with its acknowledgement, or rejects with a ParleyError.
+   * Emits an event, for its acknowledgement or a ParleyError.
    * @param {string} event @param {object} [data] @returns {Promise<any>}
    */
   ask(event, data) {
     return new Promise((...settlers) => {
       if (this.state !== "connected") throw offline();
       const packet = `42${++this.#asks}${JSON.stringify([event, data])}`;
-      if (new Blob([packet]).size > this.#server.maxPayload) // it would end each connection
+      if (new Blob([packet]).size > this.#server.maxPayload) // else it ends each connection
         throw failure({ message: "too large", code: "bad_request" });
       this.#asked.set(this.#asks, settlers);
       this.#socket.send(packet);
@@ -151,8 +150,8 @@ export class Parley {
 
   #open(token) {
     const { url = location.origin, receipts } = this.#options;
-    const path = "socket.io/?EIO=4&transport=websocket";
-    const socket = (this.#socket = new WebSocket(new URL(path, url.replace("http", "ws"))));
+    const to = new URL("socket.io/?EIO=4&transport=websocket", url.replace("http", "ws"));
+    const socket = (this.#socket = new WebSocket(to));
     const auth = JSON.stringify({ token, receipts });
     socket.onmessage = ({ data }) => socket === this.#socket && this.#take(data, auth);
     socket.onclose = () => socket === this.#socket && this.#lose();
@@ -213,7 +212,7 @@ export class Parley {
     this.#flushing = true;
     while (this.state === "connected" && this.outbox.length) {
       const { at, ...chat } = this.outbox[0];
-      const outcome = await this.ask("send message", chat).catch(same);
+      const outcome = await this.ask("send message", chat).catch((error) => error);
       if (outcome.retryable) await pause();
       else this.#sent(outcome);
     }
@@ -272,19 +271,17 @@ export class Parley {
   }
 }
 
-const same = (error) => error;
 const pause = () => new Promise((go) => setTimeout(go, 1000));
 const failure = (error) => Object.assign(new ParleyError(), error);
 const offline = () => failure({ message: "offline", code: "offline", retryable: true });
 
-/** Resolves or rejects the promise that waits under `id`. */
 function settle(waiting, id, outcome) {
   const [resolve, reject] = waiting.get(id) ?? [];
   waiting.delete(id);
   (outcome instanceof Error ? reject : resolve)?.(outcome);
 }
 
-/** A random UUID; pages without https have no `crypto.randomUUID`. */
+/** Without https there is no `crypto.randomUUID`. */
 const uuid = () =>
   "xxxxxxxx-xxxx-4xxx-8xxx-xxxxxxxxxxxx".replace(/x/g, () =>
     (crypto.getRandomValues(new Uint8Array(1))[0] % 16).toString(16),
