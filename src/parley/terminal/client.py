@@ -98,6 +98,8 @@ class Client:
         self._seen: dict[ChatId, None] = {}
         self._undelivered: dict[ChatId, UserId] = {}
         """Stored for these receivers, and not known to be received."""
+        self._early: ChatId | None = None
+        """Received, and not known to be stored: this news may overtake the answer to the sender."""
         self._held: list[Chat] | None = None
         """What comes while older ones are being fetched."""
 
@@ -186,7 +188,7 @@ class Client:
                 else:
                     self._held.append(chat)
             elif event.name == "received":
-                self._delivered([read(event.data, _Received).chatId])
+                self._heard_of(read(event.data, _Received).chatId)
             elif event.name == "error":
                 failure = read_failure(event.data)
                 if failure.event is None:  # else whoever asked is answered, too
@@ -207,7 +209,7 @@ class Client:
             self._drafts.done()
             _remember(self._undelivered, draft.id, draft.receiver)
             self._listener.stored(draft)
-            if chat.received:  # meanwhile: it had been stored before
+            if chat.received or self._early == draft.id:
                 self._delivered([draft.id])
 
         return store
@@ -225,6 +227,12 @@ class Client:
                     self._delivered(await connection.call("delivery", query, list[ChatId]))
                 except RequestFailed:  # by an older server, or by one that has other worries
                     return
+
+    def _heard_of(self, chat_id: ChatId) -> None:
+        """The server tells that it has been received."""
+        if any(draft.id == chat_id for draft in islice(self._drafts, 1)):
+            self._early = chat_id
+        self._delivered([chat_id])
 
     def _delivered(self, chat_ids: Iterable[ChatId]) -> None:
         known = [each for each in chat_ids if self._undelivered.pop(each, None) is not None]
