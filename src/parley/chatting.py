@@ -17,7 +17,7 @@ from parley.terminal.client import Client
 from parley.terminal.errors import ClientError, Lost, Refused
 from parley.terminal.people import People
 from parley.terminal.pipe import Pipe
-from parley.terminal.text import take_any_text
+from parley.terminal.text import is_terminal, take_any_text
 from parley.tokens import mint_token
 
 _TTL: Final = 86_400
@@ -51,7 +51,7 @@ def chat(request: Request, environ: Mapping[str, str]) -> bool:
     token = _token_of(request, people, environ)
     take_any_text(sys.stdout)
     try:
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if is_terminal(sys.stdin) and is_terminal(sys.stdout):
             return _on_screen(request, people, receiver, token)
         return _from_pipe(request, receiver, token)
     except Lost as lost:
@@ -82,6 +82,8 @@ def _on_screen(
 def _from_pipe(request: Request, receiver: UserId | None, token: Callable[[], str]) -> bool:
     if receiver is None:
         raise ClientError("Say whom the lines are for: --to USER.")
+    if sys.stdin is None:
+        raise ClientError("The standard input is closed: pipe in the lines that are to be sent.")
     pipe = Pipe(timeout=request.timeout)
     client = Client(request.url, token, pipe, reads=False)
     # Not sys.stdin: a thread that waits for a line must not hold its lock when Python ends.

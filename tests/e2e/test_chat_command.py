@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -135,20 +137,58 @@ def test_it_ends_although_its_input_does_not(tmp_path: Path) -> None:
         assert process.stderr.read().startswith(b"parley: No connection within 0.5 s: ")
 
 
-def test_all_is_sent_although_nobody_reads_what_is_told(server: ChatServer, tmp_path: Path) -> None:
-    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
-    with subprocess.Popen(
-        [sys.executable, "-m", "parley", "chat", *arguments],
+@pytest.mark.parametrize("unread", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
+async def test_all_is_sent_although_nobody_reads_what_is_told(
+    unread: set[str], server: ChatServer, devices: Devices, tmp_path: Path
+) -> None:
+    bob = await devices.connect(server)
+    reader, nobody = os.pipe()
+    os.close(reader)
+    arguments = ["--to", bob.user, "--url", server.url, "--token", server.token(new_user())]
+    chat = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "parley", "chat", *arguments),
         cwd=tmp_path,
         env=without_settings(),
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        _, told = process.communicate(f"{HUSH}\n{HUSH}\n".encode(), 6 * PATIENCE)
-    assert (process.returncode, told) == (0, b"")
+        stdout=nobody if "stdout" in unread else subprocess.PIPE,
+        stderr=nobody if "stderr" in unread else subprocess.PIPE,
+    )
+    os.close(nobody)
+
+    lines = f"{HUSH} 1\n{HUSH * 5_000}\n{HUSH} 2\n".encode()
+    async with asyncio.timeout(6 * PATIENCE):
+        stdout, stderr = await chat.communicate(lines)
+
+    assert chat.returncode == 1, "one is too long"
+    assert "stdout" in unread or stdout.count(b"stored  ") == 2
+    assert "stderr" in unread or stderr.count(b"\n") == 1
+    assert texts(await bob.wait("message", 2)) == [f"{HUSH} 1", f"{HUSH} 2"]
+
+
+@pytest.mark.parametrize(
+    ("redirect", "status", "message"),
+    [
+        ("<&-", 2, "The standard input is closed: pipe in the lines that are to be sent."),
+        ("0>unreadable", 1, "The input cannot be read: Bad file descriptor."),
+    ],
+)
+def test_without_an_input(
+    redirect: str, status: int, message: str, server: ChatServer, tmp_path: Path
+) -> None:
+    command = f'exec "$@" {redirect}'
+    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
+
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "parley", "chat", *arguments],
+        cwd=tmp_path,
+        env=without_settings(),
+        capture_output=True,
+        text=True,
+        timeout=6 * PATIENCE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"parley: {message}\n")
 
 
 def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: Path) -> None:
