@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Final
 from uuid import UUID
 
@@ -69,6 +71,7 @@ def chat(request: Request, environ: Mapping[str, str]) -> bool:
 def _on_screen(
     request: Request, people: People, receiver: UserId | None, token: Callable[[], str]
 ) -> bool:
+    signal.signal(signal.SIGTERM, _leave)  # with the terminal as it was
     # Late: whoever pipes need not wait for it.
     from parley.terminal.screen import Screen  # noqa: PLC0415
 
@@ -77,6 +80,10 @@ def _on_screen(
     who = request.user or "you"
     screen = Screen(people, f"{who} at {request.url}", receiver)
     return asyncio.run(screen.chat(Client(request.url, token, screen)))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _from_pipe(request: Request, receiver: UserId | None, token: Callable[[], str]) -> bool:

@@ -18,6 +18,7 @@ from tests.services.ports import free_port
 
 from .clients import Devices, texts
 from .server import HUSH, PATIENCE, ChatServer, new_user, without_settings
+from .test_store_away import locked
 
 Chat: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -108,6 +109,43 @@ def test_what_is_refused_is_told_and_the_rest_is_sent(server: ChatServer, chat: 
     assert done.stdout.count(b"stored  ") == 1
     assert b"Not stored: hushhush" in done.stderr
     assert b"message must have at most 10000 characters" in done.stderr
+
+
+def test_a_store_that_is_away(server: ChatServer, chat: Chat) -> None:
+    token = server.token(new_user())
+    with locked(server):
+        done = chat(
+            *("--to", new_user(), "--url", server.url, "--token", token, "--timeout", "7"),
+            stdin=HUSH.encode(),
+        )
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        "parley: Not known to be stored within 7 s: The message store does not answer at the "
+        "moment: try again later.\n"
+    )
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server: ChatServer, chat: Chat) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+
+    done = chat(
+        *("--to", new_user(), "--url", server.url, "--token", server.token(new_user())),
+        http_proxy=proxy,
+        https_proxy=proxy,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_proxy_that_cannot_be_used(chat: Chat) -> None:
+    done = chat(
+        *("--to", new_user(), "--url", "https://chat.invalid", "--token", "x", "--timeout", "0.5"),
+        https_proxy="ftp://proxy.invalid",
+    )
+
+    assert done.returncode == 1
+    assert b"No connection within 0.5 s: the proxy that is set here is of no use: " in done.stderr
 
 
 def test_a_server_that_is_away(chat: Chat) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from tests.services.terminal import CTRL_C, CTRL_D, Terminal, on_terminal
 
 from .clients import Devices
 from .server import HUSH, ChatServer, new_user, running, without_settings
+from .test_store_away import locked
 
 Chat: TypeAlias = Callable[..., Terminal]
 
@@ -37,10 +39,10 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
     """Starts ``parley chat`` on terminals, which are gone in the end."""
     with ExitStack() as stack:
 
-        def chat(*arguments: str, **variables: str) -> Terminal:
+        def chat(*arguments: str, kind: str = "xterm-256color", **variables: str) -> Terminal:
             environment = {**without_settings(), **variables}
             return stack.enter_context(
-                on_terminal("chat", *arguments, folder=tmp_path, environment=environment)
+                on_terminal("chat", *arguments, folder=tmp_path, environment=environment, kind=kind)
             )
 
         yield chat
@@ -173,3 +175,49 @@ def test_colours_can_be_declined(declined: list[str], dev: ChatServer, chat: Cha
     assert alice.wait() == 0
     assert "\x1b[0;3" not in alice.raw
     assert "\x1b[0;9" not in alice.raw
+
+
+def test_a_store_that_is_away(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--to", "alice", "--url", dev.url)
+    alice.wait_for("^Connected.$")
+    with locked(dev):
+        alice.enter(HUSH)
+        alice.wait_for(
+            r"^Connected \(The message store does not answer at the moment: try again la"
+        )
+
+    alice.wait_for("^Connected.$", 2)
+    alice.wait_for(f"alice: {HUSH}$")
+    alice.enter("/quit ")
+    assert alice.wait() == 0
+
+
+def test_a_terminal_without_escape_sequences(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--to", "bob", "--url", dev.url, kind="dumb")
+    bob = chat("--as", "bob", "--to", "alice", "--url", dev.url)
+    alice.wait_for("^bob> ")
+    bob.wait_for("^Connected.$")
+
+    alice.type(HUSH)
+    alice.wait_for(f"^bob> {HUSH}$")
+    bob.enter(f"{HUSH} in between")
+    alice.wait_for(rf"^\d\d:\d\d      bob: {HUSH} in between$\sbob> {HUSH}$")
+    alice.enter(" and more")
+    alice.wait_for(rf"^\d\d:\d\d  ✓✓  → bob: {HUSH} and more$")
+
+    alice.enter("/quit")
+    assert alice.wait() == 0
+    show_cursor = "\x1b[?12l\x1b[?25h"  # prompt_toolkit writes it once, before it knows better
+    assert "\x1b" not in alice.raw.removeprefix(show_cursor)
+
+
+def test_who_ends_it_gets_the_terminal_back(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--url", dev.url)
+    alice.wait_for("^/to USER>")
+    assert not alice.echoes()
+
+    alice.process.send_signal(signal.SIGTERM)
+
+    assert alice.wait() == 128 + signal.SIGTERM
+    assert alice.echoes()
+    assert "Traceback" not in alice.text

@@ -45,6 +45,9 @@ class Recorder:
     def stored(self, draft: Draft) -> None:
         self._add(self.sent, draft)
 
+    def postponed(self, failure: Failure) -> None:
+        self._add(self.states, failure.message)
+
     def failed(self, draft: Draft, failure: Failure) -> None:
         self._add(self.failures, (draft, failure))
 

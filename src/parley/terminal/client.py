@@ -55,6 +55,9 @@ class Listener(Protocol):
     def stored(self, draft: Draft) -> None:
         """The server has it on disk; in the order in which drafts were written."""
 
+    def postponed(self, failure: Failure) -> None:
+        """The server can't store the oldest draft now; it is sent again by itself."""
+
     def failed(self, draft: Draft, failure: Failure) -> None:
         """The server will never take it."""
 
@@ -202,6 +205,7 @@ class Client:
                 chat = await connection.call("send message", draft, Chat)
             except RequestFailed as failed:
                 if failed.failure.retryable:
+                    self._listener.postponed(failed.failure)
                     raise
                 self._drafts.done()
                 self._listener.failed(draft, failed.failure)

@@ -58,6 +58,9 @@ class Pipe:
         self._settled.set()
         say(f"stored  {draft.id}  {one_line(draft.message, _SHOWN)}", sys.stdout)
 
+    def postponed(self, failure: Failure) -> None:
+        self._why = failure.message
+
     def failed(self, draft: Draft, failure: Failure) -> None:
         shown = one_line(draft.message, _SHOWN)
         _complain(f"Not stored: {shown} ({failure.message})")
