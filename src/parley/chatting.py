@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -71,7 +70,6 @@ def chat(request: Request, environ: Mapping[str, str]) -> bool:
 def _on_screen(
     request: Request, people: People, receiver: UserId | None, token: Callable[[], str]
 ) -> bool:
-    signal.signal(signal.SIGTERM, _leave)  # with the terminal as it was
     # Late: whoever pipes need not wait for it.
     from parley.terminal.screen import Screen  # noqa: PLC0415
 
@@ -79,11 +77,17 @@ def _on_screen(
         people.meet(receiver)
     who = request.user or "you"
     screen = Screen(people, f"{who} at {request.url}", receiver)
-    return asyncio.run(screen.chat(Client(request.url, token, screen)))
+    try:
+        return asyncio.run(_until_sigterm(screen.chat(Client(request.url, token, screen))))
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+async def _until_sigterm(work: Coroutine[Any, Any, bool]) -> bool:
+    """Do the work, or cancel it at SIGTERM, so that the terminal becomes as it was."""
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(working.cancel))
+    return await working
 
 
 def _from_pipe(request: Request, receiver: UserId | None, token: Callable[[], str]) -> bool:

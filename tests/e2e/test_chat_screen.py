@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 from parley import devmode
 from tests.services.terminal import CTRL_C, CTRL_D, Terminal, on_terminal
 
-from .clients import Devices
+from .clients import Devices, texts
 from .server import HUSH, ChatServer, new_user, running, without_settings
 from .test_store_away import locked
 
@@ -108,6 +110,31 @@ async def test_what_waited_is_shown_and_is_received_then(
     alice.enter("/quit")
     assert alice.wait() == 0
     assert await (await devices.connect(dev, str(data.users.alice))).unreceived() == []
+
+
+async def test_order_is_kept_while_somebody_types(
+    dev: ChatServer, data: devmode.DevData, devices: Devices, chat: Chat
+) -> None:
+    alice_id = str(data.users.alice)
+    bob = await devices.connect(dev, str(data.users.bob))
+    alice = chat("--as", "alice", "--to", "bob", "--url", dev.url)
+    alice.wait_for("^bob>")
+    messages = [f"{number};" for number in range(2_000)]
+
+    sending = asyncio.create_task(bob.send_all(alice_id, messages))
+    while not sending.done():
+        alice.enter("")  # has the prompt made anew
+        await asyncio.sleep(0.01)
+    await sending
+    alice.enter("/quit")
+
+    assert await asyncio.to_thread(alice.wait) == 0
+    # The terminal may show an Enter amid a line.
+    shown = re.findall(r"bob:(\d+;)", re.sub(r"\s", "", alice.text))
+    unreceived = texts(await (await devices.connect(dev, alice_id)).unreceived())
+    assert shown
+    assert shown == messages[: len(shown)]
+    assert set(messages[len(shown) :]) <= set(unreceived), "what is received was shown"
 
 
 def test_a_restart_in_between(dev: ChatServer, chat: Chat) -> None:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from prompt_toolkit import PromptSession, print_formatted_text
-from prompt_toolkit.application import get_app_or_none
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app_or_none, in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import is_dumb_terminal
 
@@ -60,8 +61,7 @@ class Screen:
         self._online = asyncio.Event()
         self._waiting: Callable[[], int] = int
         self._unprinted: list[Line] = []
-        self._flushing = False
-        """It will be printed in this turn of the loop."""
+        self._printing: asyncio.Future[None] | None = None
         self._session: PromptSession[str] = PromptSession(
             message=self._above_and_prompt,
             bottom_toolbar=self._toolbar,
@@ -87,7 +87,7 @@ class Screen:
             self._print(self._transcript.rest())
             if client.waiting:
                 self._note(f"Not known to be stored: {len(client.waiting)} of your messages.")
-            self._flush()
+            self._write()  # there is no prompt any more
         return not client.waiting
 
     # -- Listener
@@ -169,23 +169,27 @@ class Screen:
         self._print([[("class:note", line)] for line in text.split("\n")])
 
     def _print(self, lines: list[Line]) -> None:
-        """Print above what is typed, in one go with whatever else is told in this turn."""
+        """Print above what is typed, below all that was printed before."""
         self._unprinted += lines
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._session.app.invalidate()  # marks may have changed
+        if lines and (self._printing is None or self._printing.done()):
+            self._printing = asyncio.ensure_future(self._print_above())
 
-    def _flush(self) -> None:
-        self._flushing = False
+    async def _print_above(self) -> None:
+        # One at a time: several would wait for the prompt, and others overtake them between two.
+        while self._unprinted:
+            async with in_terminal():
+                self._write()
+
+    def _write(self) -> None:
         lines, self._unprinted = self._unprinted, []
         if lines and is_dumb_terminal():
-            self._print_plainly(lines)
+            self._write_plainly(lines)
         elif lines:
-            print_formatted_text(_text(lines), end="", style=_STYLE)
-        self._session.app.invalidate()  # marks may have changed
+            print_formatted_text(self._session.output, _text(lines), _STYLE)
 
-    def _print_plainly(self, lines: list[Line]) -> None:
-        """Print below what is typed, and that again, where there are no escape sequences."""
+    def _write_plainly(self, lines: list[Line]) -> None:
+        """Write below what is typed, and that again, where there are no escape sequences."""
         text = fragment_list_to_text(_text(lines))
         if get_app_or_none() is not None:
             text = f"\n{text}{self._prompt()}{self._session.default_buffer.text}"
