@@ -111,6 +111,8 @@ def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> C
     """What makes a token for each connection."""
     given = request.token
     if given is not None:
+        if request.user is not None:
+            raise ClientError("Give --as or --token, not both: a token says who you are.")
         return lambda: given
     if request.user is None:
         raise ClientError("Say who you are: --as USER, or --token TOKEN.")

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, or stopped by SIGINT or SIGTERM.  1: a message of `parley chat` was
     not stored.  2: it could not start, and one message on standard error says
-    why and what to do.
+    why and what to do.  128 and a signal's number: it ended what is no server.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -253,6 +253,7 @@ def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: P
         ("--as {user}", "JWT_SECRET_KEY is missing"),
         ("--as {user} --data nowhere", "There is no secret in nowhere: run `parley dev --data"),
         ("--to {user}", "Say who you are: --as USER, or --token TOKEN."),
+        ("--as {user} --token x --to {user}", "Give --as or --token, not both"),
         ("--token x", "Say whom the lines are for: --to USER."),
         ("--token x --to {user} --url ftp://x", "ftp://x is not the address of a server"),
         ("--token x --to {user} --timeout soon", "'soon' is no number of seconds"),
