@@ -197,14 +197,22 @@ def _dev(arguments: argparse.Namespace) -> int:
     extras = Extras(data.ready_users)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
-        if is_terminal(sys.stdout):
+        on_terminal = is_terminal(sys.stdout)
+        if on_terminal:
             take_any_text(sys.stdout)
             paint = Paint(wants_colours(sys.stdout))
             banner = devmode.short_banner(data, url, paint)
             extras = extras._replace(make_gateway=telling(data.users.by_id(), paint))
         else:
             banner = devmode.banner(data, url)
-        return _serve_here(settings, sock, lambda: say(banner, sys.stdout), extras=extras)
+
+        def ready() -> None:
+            if on_terminal and hasattr(signal, "SIGHUP"):
+                # A closed window must not leave a server behind that keeps the port.
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+            say(banner, sys.stdout)
+
+        return _serve_here(settings, sock, ready, extras=extras)
 
 
 def _chat(arguments: argparse.Namespace) -> int:
