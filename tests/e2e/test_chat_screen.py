@@ -89,7 +89,7 @@ def test_commands(dev: ChatServer, data: devmode.DevData, chat: Chat) -> None:
     alice.wait_for("^  /quit      leave")
     alice.enter("/dance")
     alice.wait_for("^There is no /dance:")
-    alice.type("/to b\t")
+    alice.type("/to bo\t")  # no id begins so
     alice.wait_for("/to bob$")
     alice.enter("")
     alice.wait_for("^bob>")
@@ -184,7 +184,7 @@ def test_a_server_that_is_away(tmp_path: Path, chat: Chat) -> None:
 
 def test_a_token_that_expires_ends_it_in_one_sentence(dev: ChatServer, chat: Chat) -> None:
     user = new_user()
-    alice = chat("--token", dev.token(user, exp=time.time() + 3), "--url", dev.url)
+    alice = chat("--token", dev.token(user, exp=time.time() + 8), "--url", dev.url)
     alice.wait_for("^Connected.$")
 
     assert alice.wait() == 2
