@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from parley.terminal.client import Client
 from parley.terminal.errors import ClientError, Lost, Refused
 from parley.terminal.people import People
 from parley.terminal.pipe import Pipe
-from parley.terminal.text import take_any_text
+from parley.terminal.text import is_terminal, take_any_text
 from parley.tokens import mint_token
 
 _TTL: Final = 86_400
@@ -51,7 +52,7 @@ def chat(request: Request, environ: Mapping[str, str]) -> bool:
     token = _token_of(request, people, environ)
     take_any_text(sys.stdout)
     try:
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if is_terminal(sys.stdin) and is_terminal(sys.stdout):
             return _on_screen(request, people, receiver, token)
         return _from_pipe(request, receiver, token)
     except Lost as lost:
@@ -76,12 +77,24 @@ def _on_screen(
         people.meet(receiver)
     who = request.user or "you"
     screen = Screen(people, f"{who} at {request.url}", receiver)
-    return asyncio.run(screen.chat(Client(request.url, token, screen)))
+    try:
+        return asyncio.run(_until_sigterm(screen.chat(Client(request.url, token, screen))))
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+async def _until_sigterm(work: Coroutine[Any, Any, bool]) -> bool:
+    """Do the work, or cancel it at SIGTERM, so that the terminal becomes as it was."""
+    loop, working = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(working.cancel))
+    return await working
 
 
 def _from_pipe(request: Request, receiver: UserId | None, token: Callable[[], str]) -> bool:
     if receiver is None:
         raise ClientError("Say whom the lines are for: --to USER.")
+    if sys.stdin is None:
+        raise ClientError("The standard input is closed: pipe in the lines that are to be sent.")
     pipe = Pipe(timeout=request.timeout)
     client = Client(request.url, token, pipe, reads=False)
     # Not sys.stdin: a thread that waits for a line must not hold its lock when Python ends.
@@ -98,6 +111,8 @@ def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> C
     """What makes a token for each connection."""
     given = request.token
     if given is not None:
+        if request.user is not None:
+            raise ClientError("Give --as or --token, not both: a token says who you are.")
         return lambda: given
     if request.user is None:
         raise ClientError("Say who you are: --as USER, or --token TOKEN.")

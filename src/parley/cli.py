@@ -28,7 +28,14 @@ from parley.model import UserId
 from parley.settings import Settings, load_settings
 from parley.supervisor import Supervisor
 from parley.terminal.errors import ClientError
-from parley.terminal.text import Paint, take_any_text, wants_colours
+from parley.terminal.text import (
+    Paint,
+    is_terminal,
+    say,
+    silence,
+    take_any_text,
+    wants_colours,
+)
 from parley.tokens import mint_token
 
 if TYPE_CHECKING:
@@ -62,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, or stopped by SIGINT or SIGTERM.  1: a message of `parley chat` was
     not stored.  2: it could not start, and one message on standard error says
-    why and what to do.
+    why and what to do.  128 and a signal's number: it ended what is no server.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -159,9 +166,9 @@ def _migrate(arguments: argparse.Namespace) -> int:
 
     before, after = asyncio.run(migrate(settings))
     if before == after:
-        print(f"The database is up to date: its schema has version {after}.")
+        _answer(f"The database is up to date: its schema has version {after}.")
     else:
-        print(f"The database was brought from version {before} to version {after}.")
+        _answer(f"The database was brought from version {before} to version {after}.")
     return OK
 
 
@@ -174,7 +181,7 @@ def _who(arguments: argparse.Namespace) -> int:
     user = None if arguments.user is None else UserId(str(arguments.user))
     connected = asyncio.run(connected_users(settings, user))
     for row in connected:
-        print(f"{row.user}  {row.node}  {row.address}:{row.port}")
+        _answer(f"{row.user}  {row.node}  {row.address}:{row.port}")
     users = len({row.user for row in connected})
     print(f"{users} connected" if user is None or users else "not connected", file=sys.stderr)
     return OK
@@ -190,14 +197,22 @@ def _dev(arguments: argparse.Namespace) -> int:
     extras = Extras(data.ready_users)
     with bind(settings.host, settings.port) as sock:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
-        if sys.stdout.isatty():
+        on_terminal = is_terminal(sys.stdout)
+        if on_terminal:
             take_any_text(sys.stdout)
             paint = Paint(wants_colours(sys.stdout))
             banner = devmode.short_banner(data, url, paint)
             extras = extras._replace(make_gateway=telling(data.users.by_id(), paint))
         else:
             banner = devmode.banner(data, url)
-        return _serve_here(settings, sock, lambda: _print(banner), extras=extras)
+
+        def ready() -> None:
+            if on_terminal and hasattr(signal, "SIGHUP"):
+                # A closed window must not leave a server behind that keeps the port.
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+            say(banner, sys.stdout)
+
+        return _serve_here(settings, sock, ready, extras=extras)
 
 
 def _chat(arguments: argparse.Namespace) -> int:
@@ -219,7 +234,7 @@ def _token(arguments: argparse.Namespace) -> int:
     secret = signing.find_secret(os.environ, arguments.data)
     if secret.folder is not None:
         print(f"Signed with the secret of `parley dev` in {secret.folder}.", file=sys.stderr)
-    print(mint_token(secret.value, arguments.user, arguments.ttl))
+    _answer(mint_token(secret.value, arguments.user, arguments.ttl))
     return OK
 
 
@@ -243,10 +258,12 @@ def _serve_here(
     return OK
 
 
-def _print(text: str) -> None:
-    # Nobody may be reading; that is no reason not to serve.
-    with contextlib.suppress(OSError):
-        print(text, flush=True)
+def _answer(line: str) -> None:
+    """Print what was asked for, as long as somebody reads."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # `head` has seen enough
+        silence(sys.stdout)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, str]:

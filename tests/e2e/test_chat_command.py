@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from tests.services.ports import free_port
 
 from .clients import Devices, texts
 from .server import HUSH, PATIENCE, ChatServer, new_user, without_settings
+from .test_store_away import locked
 
 Chat: TypeAlias = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -108,6 +111,43 @@ def test_what_is_refused_is_told_and_the_rest_is_sent(server: ChatServer, chat: 
     assert b"message must have at most 10000 characters" in done.stderr
 
 
+def test_a_store_that_is_away(server: ChatServer, chat: Chat) -> None:
+    token = server.token(new_user())
+    with locked(server):
+        done = chat(
+            *("--to", new_user(), "--url", server.url, "--token", token, "--timeout", "7"),
+            stdin=HUSH.encode(),
+        )
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == (
+        "parley: Not known to be stored within 7 s: The message store does not answer at the "
+        "moment: try again later.\n"
+    )
+
+
+def test_a_proxy_is_not_asked_for_this_machine(server: ChatServer, chat: Chat) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"
+
+    done = chat(
+        *("--to", new_user(), "--url", server.url, "--token", server.token(new_user())),
+        http_proxy=proxy,
+        https_proxy=proxy,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_proxy_that_cannot_be_used(chat: Chat) -> None:
+    done = chat(
+        *("--to", new_user(), "--url", "https://chat.invalid", "--token", "x", "--timeout", "0.5"),
+        https_proxy="ftp://proxy.invalid",
+    )
+
+    assert done.returncode == 1
+    assert b"No connection within 0.5 s: the proxy that is set here is of no use: " in done.stderr
+
+
 def test_a_server_that_is_away(chat: Chat) -> None:
     url = f"http://127.0.0.1:{free_port()}"
 
@@ -135,20 +175,58 @@ def test_it_ends_although_its_input_does_not(tmp_path: Path) -> None:
         assert process.stderr.read().startswith(b"parley: No connection within 0.5 s: ")
 
 
-def test_all_is_sent_although_nobody_reads_what_is_told(server: ChatServer, tmp_path: Path) -> None:
-    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
-    with subprocess.Popen(
-        [sys.executable, "-m", "parley", "chat", *arguments],
+@pytest.mark.parametrize("unread", [{"stdout"}, {"stderr"}, {"stdout", "stderr"}])
+async def test_all_is_sent_although_nobody_reads_what_is_told(
+    unread: set[str], server: ChatServer, devices: Devices, tmp_path: Path
+) -> None:
+    bob = await devices.connect(server)
+    reader, nobody = os.pipe()
+    os.close(reader)
+    arguments = ["--to", bob.user, "--url", server.url, "--token", server.token(new_user())]
+    chat = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "parley", "chat", *arguments),
         cwd=tmp_path,
         env=without_settings(),
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.close()
-        _, told = process.communicate(f"{HUSH}\n{HUSH}\n".encode(), 6 * PATIENCE)
-    assert (process.returncode, told) == (0, b"")
+        stdout=nobody if "stdout" in unread else subprocess.PIPE,
+        stderr=nobody if "stderr" in unread else subprocess.PIPE,
+    )
+    os.close(nobody)
+
+    lines = f"{HUSH} 1\n{HUSH * 5_000}\n{HUSH} 2\n".encode()
+    async with asyncio.timeout(6 * PATIENCE):
+        stdout, stderr = await chat.communicate(lines)
+
+    assert chat.returncode == 1, "one is too long"
+    assert "stdout" in unread or stdout.count(b"stored  ") == 2
+    assert "stderr" in unread or stderr.count(b"\n") == 1
+    assert texts(await bob.wait("message", 2)) == [f"{HUSH} 1", f"{HUSH} 2"]
+
+
+@pytest.mark.parametrize(
+    ("redirect", "status", "message"),
+    [
+        ("<&-", 2, "The standard input is closed: pipe in the lines that are to be sent."),
+        ("0>unreadable", 1, "The input cannot be read: Bad file descriptor."),
+    ],
+)
+def test_without_an_input(
+    redirect: str, status: int, message: str, server: ChatServer, tmp_path: Path
+) -> None:
+    command = f'exec "$@" {redirect}'
+    arguments = ["--to", new_user(), "--url", server.url, "--token", server.token(new_user())]
+
+    done = subprocess.run(
+        ["sh", "-c", command, "sh", sys.executable, "-m", "parley", "chat", *arguments],
+        cwd=tmp_path,
+        env=without_settings(),
+        capture_output=True,
+        text=True,
+        timeout=6 * PATIENCE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", f"parley: {message}\n")
 
 
 def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: Path) -> None:
@@ -175,6 +253,7 @@ def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: P
         ("--as {user}", "JWT_SECRET_KEY is missing"),
         ("--as {user} --data nowhere", "There is no secret in nowhere: run `parley dev --data"),
         ("--to {user}", "Say who you are: --as USER, or --token TOKEN."),
+        ("--as {user} --token x --to {user}", "Give --as or --token, not both"),
         ("--token x", "Say whom the lines are for: --to USER."),
         ("--token x --to {user} --url ftp://x", "ftp://x is not the address of a server"),
         ("--token x --to {user} --timeout soon", "'soon' is no number of seconds"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,8 +16,9 @@ import pytest
 from parley import devmode
 from tests.services.terminal import CTRL_C, CTRL_D, Terminal, on_terminal
 
-from .clients import Devices
+from .clients import Devices, texts
 from .server import HUSH, ChatServer, new_user, running, without_settings
+from .test_store_away import locked
 
 Chat: TypeAlias = Callable[..., Terminal]
 
@@ -37,10 +41,10 @@ def chat(tmp_path: Path) -> Iterator[Chat]:
     """Starts ``parley chat`` on terminals, which are gone in the end."""
     with ExitStack() as stack:
 
-        def chat(*arguments: str, **variables: str) -> Terminal:
+        def chat(*arguments: str, kind: str = "xterm-256color", **variables: str) -> Terminal:
             environment = {**without_settings(), **variables}
             return stack.enter_context(
-                on_terminal("chat", *arguments, folder=tmp_path, environment=environment)
+                on_terminal("chat", *arguments, folder=tmp_path, environment=environment, kind=kind)
             )
 
         yield chat
@@ -85,7 +89,7 @@ def test_commands(dev: ChatServer, data: devmode.DevData, chat: Chat) -> None:
     alice.wait_for("^  /quit      leave")
     alice.enter("/dance")
     alice.wait_for("^There is no /dance:")
-    alice.type("/to b\t")
+    alice.type("/to bo\t")  # no id begins so
     alice.wait_for("/to bob$")
     alice.enter("")
     alice.wait_for("^bob>")
@@ -106,6 +110,31 @@ async def test_what_waited_is_shown_and_is_received_then(
     alice.enter("/quit")
     assert alice.wait() == 0
     assert await (await devices.connect(dev, str(data.users.alice))).unreceived() == []
+
+
+async def test_order_is_kept_while_somebody_types(
+    dev: ChatServer, data: devmode.DevData, devices: Devices, chat: Chat
+) -> None:
+    alice_id = str(data.users.alice)
+    bob = await devices.connect(dev, str(data.users.bob))
+    alice = chat("--as", "alice", "--to", "bob", "--url", dev.url)
+    alice.wait_for("^bob>")
+    messages = [f"{number};" for number in range(2_000)]
+
+    sending = asyncio.create_task(bob.send_all(alice_id, messages))
+    while not sending.done():
+        alice.enter("")  # has the prompt made anew
+        await asyncio.sleep(0.01)
+    await sending
+    alice.enter("/quit")
+
+    assert await asyncio.to_thread(alice.wait) == 0
+    # The terminal may show an Enter amid a line.
+    shown = re.findall(r"bob:(\d+;)", re.sub(r"\s", "", alice.text))
+    unreceived = texts(await (await devices.connect(dev, alice_id)).unreceived())
+    assert shown
+    assert shown == messages[: len(shown)]
+    assert set(messages[len(shown) :]) <= set(unreceived), "what is received was shown"
 
 
 def test_a_restart_in_between(dev: ChatServer, chat: Chat) -> None:
@@ -155,7 +184,7 @@ def test_a_server_that_is_away(tmp_path: Path, chat: Chat) -> None:
 
 def test_a_token_that_expires_ends_it_in_one_sentence(dev: ChatServer, chat: Chat) -> None:
     user = new_user()
-    alice = chat("--token", dev.token(user, exp=time.time() + 3), "--url", dev.url)
+    alice = chat("--token", dev.token(user, exp=time.time() + 8), "--url", dev.url)
     alice.wait_for("^Connected.$")
 
     assert alice.wait() == 2
@@ -173,3 +202,49 @@ def test_colours_can_be_declined(declined: list[str], dev: ChatServer, chat: Cha
     assert alice.wait() == 0
     assert "\x1b[0;3" not in alice.raw
     assert "\x1b[0;9" not in alice.raw
+
+
+def test_a_store_that_is_away(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--to", "alice", "--url", dev.url)
+    alice.wait_for("^Connected.$")
+    with locked(dev):
+        alice.enter(HUSH)
+        alice.wait_for(
+            r"^Connected \(The message store does not answer at the moment: try again la"
+        )
+
+    alice.wait_for("^Connected.$", 2)
+    alice.wait_for(f"alice: {HUSH}$")
+    alice.enter("/quit ")
+    assert alice.wait() == 0
+
+
+def test_a_terminal_without_escape_sequences(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--to", "bob", "--url", dev.url, kind="dumb")
+    bob = chat("--as", "bob", "--to", "alice", "--url", dev.url)
+    alice.wait_for("^bob> ")
+    bob.wait_for("^Connected.$")
+
+    alice.type(HUSH)
+    alice.wait_for(f"^bob> {HUSH}$")
+    bob.enter(f"{HUSH} in between")
+    alice.wait_for(rf"^\d\d:\d\d      bob: {HUSH} in between$\sbob> {HUSH}$")
+    alice.enter(" and more")
+    alice.wait_for(rf"^\d\d:\d\d  ✓✓  → bob: {HUSH} and more$")
+
+    alice.enter("/quit")
+    assert alice.wait() == 0
+    show_cursor = "\x1b[?12l\x1b[?25h"  # prompt_toolkit writes it once, before it knows better
+    assert "\x1b" not in alice.raw.removeprefix(show_cursor)
+
+
+def test_who_ends_it_gets_the_terminal_back(dev: ChatServer, chat: Chat) -> None:
+    alice = chat("--as", "alice", "--url", dev.url)
+    alice.wait_for("^/to USER>")
+    assert not alice.echoes()
+
+    alice.process.send_signal(signal.SIGTERM)
+
+    assert alice.wait() == 128 + signal.SIGTERM
+    assert alice.echoes()
+    assert "Traceback" not in alice.text

@@ -115,11 +115,12 @@ async def test_colours_can_be_declined(
     assert "\x1b" not in dev.terminal.raw
 
 
-def test_ctrl_c_stops_it(start_dev: StartDev) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl+C", "closed window"])
+def test_its_terminal_stops_it(number: signal.Signals, start_dev: StartDev) -> None:
     dev = start_dev()
     dev.terminal.wait_for("Stop it with Ctrl")
 
-    dev.terminal.process.send_signal(signal.SIGINT)
+    dev.terminal.process.send_signal(number)
 
     assert dev.terminal.wait() == 0
     assert "Traceback" not in dev.terminal.text

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as websocket_server
 
 from parley.model import Chat, ChatId, UserId
 from parley.terminal.client import Client, Draft
@@ -40,6 +44,9 @@ class Recorder:
 
     def stored(self, draft: Draft) -> None:
         self._add(self.sent, draft)
+
+    def postponed(self, failure: Failure) -> None:
+        self._add(self.states, failure.message)
 
     def failed(self, draft: Draft, failure: Failure) -> None:
         self._add(self.failures, (draft, failure))
@@ -302,3 +309,32 @@ async def test_something_else_is_there() -> None:
         client = Client(f"http://127.0.0.1:{port}", str, Recorder())
         with pytest.raises(Lost, match="what is there answers with HTTP status 404"):
             await client.during(asyncio.sleep(PATIENCE), patient=False)
+
+
+async def test_a_receipt_may_overtake_the_answer_to_the_sender() -> None:
+    # No real server can be made to be so quick every time.
+    async def serve(websocket: ServerConnection) -> None:
+        await websocket.send('0{"sid":"x","pingInterval":25000,"pingTimeout":20000}')
+        await websocket.recv()
+        await websocket.send('40{"sid":"y"}')
+        async for frame in websocket:
+            [(number, asked)] = re.findall(r"^42(\d+)(.*)$", str(frame)) or [("", "[0]")]
+            event, *data = msgspec.json.decode(asked)
+            if event == "unreceived messages":
+                await websocket.send(f"43{number}[[]]")
+            elif event == "send message":
+                [draft] = data
+                chat = {**draft, "sender": user, "createdAt": 0, "received": False}
+                await websocket.send(f'42["received",{{"chatId":"{draft["id"]}"}}]')
+                await websocket.send(f"43{number}[{msgspec.json.encode(chat).decode()}]")
+
+    async def talk() -> None:
+        drafts = [client.send(UserId(new_user()), HUSH) for _ in range(3)]
+        await heard.wait(lambda: len(heard.received) == 3)
+        assert heard.sent == drafts
+        assert heard.received == [draft.id for draft in drafts]
+
+    user, heard = new_user(), Recorder()
+    async with websocket_server(serve, "127.0.0.1", 0) as server:
+        client = Client(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", str, heard)
+        await client.during(talk(), patient=False)

@@ -40,8 +40,17 @@ _SEQUENCES: Final = re.compile(
 class Terminal:
     """What a program has written to its terminal, and the keys that it is sent."""
 
-    def __init__(self, *arguments: str, folder: Path, environment: Mapping[str, str]) -> None:
-        """Run ``python -m parley`` with ``arguments`` in ``folder``."""
+    def __init__(
+        self,
+        *arguments: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        kind: str = "xterm-256color",
+    ) -> None:
+        """Run ``python -m parley`` with ``arguments`` in ``folder``.
+
+        ``kind`` of terminal that it is said to be.
+        """
         self._written = b""
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
@@ -49,7 +58,7 @@ class Terminal:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "parley", *arguments],
                 cwd=folder,
-                env={**environment, "TERM": "xterm-256color"},
+                env={**environment, "TERM": kind},
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
@@ -69,6 +78,10 @@ class Terminal:
     def text(self) -> str:
         """All that was written, without colours; whatever the cursor jumped to is a new line."""
         return _SEQUENCES.sub("", _MOVEMENTS.sub("\n", self.raw))
+
+    def echoes(self) -> bool:
+        """Whether the terminal itself shows what is typed, as it does for shells' commands."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def type(self, keys: str) -> None:
         """Press keys."""
@@ -109,10 +122,10 @@ class Terminal:
 
 @contextmanager
 def on_terminal(
-    *arguments: str, folder: Path, environment: Mapping[str, str]
+    *arguments: str, folder: Path, environment: Mapping[str, str], kind: str = "xterm-256color"
 ) -> Iterator[Terminal]:
     """A program on a terminal, which is gone in the end."""
-    terminal = Terminal(*arguments, folder=folder, environment=environment)
+    terminal = Terminal(*arguments, folder=folder, environment=environment, kind=kind)
     try:
         yield terminal
     finally:

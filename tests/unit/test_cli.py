@@ -333,3 +333,21 @@ class TestStart:
         [url, _] = server.wait_for(ready, server.err, count=2)
         assert alive(url)
         assert server.stop(signal.SIGINT) == 0
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    reader, nobody = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "parley", "token", "--user", USER],
+        cwd=tmp_path,
+        env={**environment({"JWT_SECRET_KEY": SECRET}), "PYTHONUNBUFFERED": ""},
+        stdout=nobody,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    os.close(nobody)
+    assert (done.returncode, done.stderr) == (0, b"")

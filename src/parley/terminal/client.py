@@ -55,6 +55,9 @@ class Listener(Protocol):
     def stored(self, draft: Draft) -> None:
         """The server has it on disk; in the order in which drafts were written."""
 
+    def postponed(self, failure: Failure) -> None:
+        """The server can't store the oldest draft now; it is sent again by itself."""
+
     def failed(self, draft: Draft, failure: Failure) -> None:
         """The server will never take it."""
 
@@ -98,6 +101,8 @@ class Client:
         self._seen: dict[ChatId, None] = {}
         self._undelivered: dict[ChatId, UserId] = {}
         """Stored for these receivers, and not known to be received."""
+        self._early: ChatId | None = None
+        """Received, and not known to be stored: this news may overtake the answer to the sender."""
         self._held: list[Chat] | None = None
         """What comes while older ones are being fetched."""
 
@@ -186,7 +191,7 @@ class Client:
                 else:
                     self._held.append(chat)
             elif event.name == "received":
-                self._delivered([read(event.data, _Received).chatId])
+                self._heard_of(read(event.data, _Received).chatId)
             elif event.name == "error":
                 failure = read_failure(event.data)
                 if failure.event is None:  # else whoever asked is answered, too
@@ -200,6 +205,7 @@ class Client:
                 chat = await connection.call("send message", draft, Chat)
             except RequestFailed as failed:
                 if failed.failure.retryable:
+                    self._listener.postponed(failed.failure)
                     raise
                 self._drafts.done()
                 self._listener.failed(draft, failed.failure)
@@ -207,7 +213,7 @@ class Client:
             self._drafts.done()
             _remember(self._undelivered, draft.id, draft.receiver)
             self._listener.stored(draft)
-            if chat.received:  # meanwhile: it had been stored before
+            if chat.received or self._early == draft.id:
                 self._delivered([draft.id])
 
         return store
@@ -225,6 +231,12 @@ class Client:
                     self._delivered(await connection.call("delivery", query, list[ChatId]))
                 except RequestFailed:  # by an older server, or by one that has other worries
                     return
+
+    def _heard_of(self, chat_id: ChatId) -> None:
+        """The server tells that it has been received."""
+        if any(draft.id == chat_id for draft in islice(self._drafts, 1)):
+            self._early = chat_id
+        self._delivered([chat_id])
 
     def _delivered(self, chat_ids: Iterable[ChatId]) -> None:
         known = [each for each in chat_ids if self._undelivered.pop(each, None) is not None]

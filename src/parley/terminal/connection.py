@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import ssl
@@ -13,7 +14,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+    WebSocketException,
+)
 
 from parley.socketio import packets, protocol
 from parley.socketio.packets import Packet, PacketError, PacketType
@@ -92,8 +99,9 @@ async def open_connection(address: str, auth: Mapping[str, object]) -> Connectio
             close_timeout=_GOODBYE,
             max_size=_MAX_SIZE,
             ping_interval=None,  # the server's own heartbeat is enough
+            proxy=None if _is_here(address) else True,
         )
-    except (OSError, UnicodeError, WebSocketException) as error:
+    except (OSError, UnicodeError, WebSocketException, ImportError) as error:
         raise Lost(_why_unreachable(error)) from error
     connection = Connection(websocket)
     try:
@@ -257,10 +265,21 @@ def _why_closed(closed: ConnectionClosed) -> str:
     return reason or f"the server closed it with code {closed.rcvd.code}"
 
 
+def _is_here(address: str) -> bool:
+    """Whether it is on this machine: the environment's proxy is for others."""
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _why_unreachable(error: Exception) -> str:
     match error:
         case InvalidStatus():
             return f"what is there answers with HTTP status {error.response.status_code}"
+        case InvalidProxy() | ProxyError() | ImportError():  # the latter: of python-socks
+            return f"the proxy that is set here is of no use: {one_line(str(error), _EXPLAINED)}"
         case TimeoutError():
             return "it does not answer"
         case ssl.SSLCertVerificationError():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Final, TextIO
 from parley.model import Chat, ChatId, UserId
 from parley.terminal.client import Client, Draft
 from parley.terminal.errors import Failure
-from parley.terminal.text import one_line
+from parley.terminal.text import one_line, say
 
 _SHOWN: Final = 200
 """Characters of a message that are printed."""
@@ -57,14 +56,14 @@ class Pipe:
 
     def stored(self, draft: Draft) -> None:
         self._settled.set()
-        try:
-            print(f"stored  {draft.id}  {one_line(draft.message, _SHOWN)}", flush=True)
-        except BrokenPipeError:  # nobody reads any more; that is no reason not to send
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"stored  {draft.id}  {one_line(draft.message, _SHOWN)}", sys.stdout)
+
+    def postponed(self, failure: Failure) -> None:
+        self._why = failure.message
 
     def failed(self, draft: Draft, failure: Failure) -> None:
         shown = one_line(draft.message, _SHOWN)
-        print(f"parley: Not stored: {shown} ({failure.message})", file=sys.stderr)
+        _complain(f"Not stored: {shown} ({failure.message})")
         self._failed += 1
         self._settled.set()
 
@@ -88,10 +87,16 @@ class Pipe:
                     await self._settled.wait()
         except TimeoutError:
             what = "Not known to be stored" if client.waiting else "No connection"
-            seconds = f"{self._timeout:g} s"
-            print(f"parley: {what} within {seconds}: {self._why}.", file=sys.stderr)
+            _complain(f"{what} within {self._timeout:g} s: {self._why}.")
+            return False
+        except OSError as error:
+            _complain(f"The input cannot be read: {error.strerror}.")
             return False
         return not self._failed
+
+
+def _complain(sentence: str) -> None:
+    say(f"parley: {sentence}", sys.stderr)
 
 
 class _Lines:
@@ -104,23 +109,32 @@ class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._room = threading.Semaphore(_AHEAD)
-        self._read: asyncio.Queue[str | None] = asyncio.Queue()
+        self._read: asyncio.Queue[str | OSError | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._read_all, daemon=True).start()
 
     async def next(self) -> str | None:
-        """The next one; None at the end."""
+        """The next one; None at the end.
+
+        Raises:
+            OSError: there is one, but it can't be read.
+        """
         line = await self._read.get()
         self._room.release()
+        if isinstance(line, OSError):
+            raise line
         return line
 
     def _read_all(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            for line in self._stream:
-                if line.strip():
-                    self._put(line.rstrip("\r\n"))
-            self._put(None)
+            try:
+                for line in self._stream:
+                    if line.strip():
+                        self._put(line.rstrip("\r\n"))
+                self._put(None)
+            except OSError as error:
+                self._put(error)
 
-    def _put(self, line: str | None) -> None:
+    def _put(self, line: str | OSError | None) -> None:
         self._room.acquire()
         self._loop.call_soon_threadsafe(self._read.put_nowait, line)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from prompt_toolkit import PromptSession, print_formatted_text
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app_or_none, in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.formatted_text.utils import fragment_list_to_text
+from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import is_dumb_terminal
 
 from parley.model import Chat, ChatId, UserId
 from parley.terminal.client import Client, Draft
 from parley.terminal.errors import ClientError, Failure
 from parley.terminal.people import People
+from parley.terminal.text import harmless
 from parley.terminal.transcript import FAILED, RECEIVED, STORED, WAITING, Line, Transcript
 
 _STYLE: Final = Style.from_dict(
@@ -35,7 +41,7 @@ _FAREWELL: Final = 3.0
 """Seconds in which what was written last may still be stored."""
 _HELP: Final = f"""\
 Type a message and press Enter.
-  /to USER   write to somebody: a name, a UUID, or the beginning of one seen here
+  /to USER   write to somebody: a name, a UUID, or how one seen here begins
   /list      who is known here
   /quit      leave (so does Ctrl+D)
   //text     send a message that begins with a slash
@@ -55,13 +61,13 @@ class Screen:
         self._online = asyncio.Event()
         self._waiting: Callable[[], int] = int
         self._unprinted: list[Line] = []
-        self._flushing = False
-        """It will be printed in this turn of the loop."""
+        self._printing: asyncio.Future[None] | None = None
         self._session: PromptSession[str] = PromptSession(
             message=self._above_and_prompt,
             bottom_toolbar=self._toolbar,
             completer=_Commands(people),
             complete_while_typing=False,
+            enable_suspend=True,  # Ctrl+Z
             erase_when_done=True,
             style=_STYLE,
         )
@@ -81,7 +87,7 @@ class Screen:
             self._print(self._transcript.rest())
             if client.waiting:
                 self._note(f"Not known to be stored: {len(client.waiting)} of your messages.")
-            self._flush()
+            self._write()  # there is no prompt any more
         return not client.waiting
 
     # -- Listener
@@ -94,7 +100,11 @@ class Screen:
         self._become(f"not connected ({why})")
 
     def stored(self, draft: Draft) -> None:
+        self._become("connected")
         self._print(self._transcript.stored(draft))
+
+    def postponed(self, failure: Failure) -> None:
+        self._become(f"connected ({failure.message})")
 
     def failed(self, draft: Draft, failure: Failure) -> None:
         self._print(self._transcript.failed(draft, failure))
@@ -112,7 +122,7 @@ class Screen:
         await self._online.wait()
         self._note(f"{self._title}. /help says what can be typed.")
         with contextlib.suppress(EOFError, KeyboardInterrupt):  # Ctrl+D, Ctrl+C
-            while (text := await self._session.prompt_async()) != "/quit":
+            while (text := await self._session.prompt_async()).strip() != "/quit":
                 self._take(text, client)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL):
@@ -159,22 +169,38 @@ class Screen:
         self._print([[("class:note", line)] for line in text.split("\n")])
 
     def _print(self, lines: list[Line]) -> None:
-        """Print above what is typed, in one go with whatever else is told in this turn."""
+        """Print above what is typed, below all that was printed before."""
         self._unprinted += lines
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        lines, self._unprinted = self._unprinted, []
-        if lines:
-            print_formatted_text(_text(lines), end="", style=_STYLE)
         self._session.app.invalidate()  # marks may have changed
+        if lines and (self._printing is None or self._printing.done()):
+            self._printing = asyncio.ensure_future(self._print_above())
+
+    async def _print_above(self) -> None:
+        # One at a time: several would wait for the prompt, and others overtake them between two.
+        while self._unprinted:
+            async with in_terminal():
+                self._write()
+
+    def _write(self) -> None:
+        lines, self._unprinted = self._unprinted, []
+        if lines and is_dumb_terminal():
+            self._write_plainly(lines)
+        elif lines:
+            print_formatted_text(self._session.output, _text(lines), _STYLE)
+
+    def _write_plainly(self, lines: list[Line]) -> None:
+        """Write below what is typed, and that again, where there are no escape sequences."""
+        text = fragment_list_to_text(_text(lines))
+        if get_app_or_none() is not None:
+            text = f"\n{text}{self._prompt()}{self._session.default_buffer.text}"
+        sys.stdout.write(harmless(text))
+        sys.stdout.flush()
+
+    def _prompt(self) -> str:
+        return "/to USER> " if self._receiver is None else f"{self._people.name(self._receiver)}> "
 
     def _above_and_prompt(self) -> FormattedText:
-        to = "/to USER" if self._receiver is None else self._people.name(self._receiver)
-        return FormattedText([*_text(self._transcript.open()), ("class:receiver", f"{to}> ")])
+        return FormattedText([*_text(self._transcript.open()), ("class:receiver", self._prompt())])
 
     def _toolbar(self) -> FormattedText:
         count = self._waiting()

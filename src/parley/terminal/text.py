@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from pathlib import Path
 from typing import Final, Literal, TextIO, TypeAlias
 
 Style: TypeAlias = Literal["bold", "dim", "underline", "red", "green", "yellow", "cyan"]
@@ -39,6 +40,11 @@ class Paint:
         return f"\x1b[{codes}m{text}\x1b[0m"
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether ``stream`` is open, and somebody sits before it."""
+    return stream is not None and stream.isatty()
+
+
 def wants_colours(stream: TextIO) -> bool:
     """Whether ``stream`` is a terminal whose owner has not declined colours (``NO_COLOR``)."""
     declined = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
@@ -49,6 +55,21 @@ def take_any_text(stream: TextIO) -> None:
     """Have ``stream`` show a question mark for what its encoding has no form for."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
+
+
+def say(line: str, stream: TextIO | None) -> None:
+    """Print a line at once; that nobody reads, or the disk is full, is no error."""
+    if stream is not None:  # print() would take the standard output then
+        try:
+            print(line, file=stream, flush=True)
+        except OSError:
+            silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Lose what is still written to ``stream``, which would be tried again when Python ends."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def harmless(text: str) -> str:
