@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from jwt import InsecureKeyLengthWarning
 
 from parley import __version__, devmode, logs, signing, watch
-from parley.arguments import all_settings, needed_settings, seconds, ttl, user_id
+from parley.arguments import command_line
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
 from parley.model import UserId
@@ -48,20 +48,9 @@ NOT_ALL_STORED = 1
 CANNOT_START = 2
 INTERRUPTED = 128 + signal.SIGINT
 
-_URL = "http://127.0.0.1:3000"
 _SHORT_SECRET = 32
 _PATIENCE = 10.0
 """Seconds that a worker has to stop, beyond its SHUTDOWN_GRACE."""
-_EXAMPLES = """\
-examples:
-  parley dev
-  JWT_SECRET_KEY=a-long-random-text DATABASE_TYPE=sqlite DATABASE_DB=parley.db parley start
-  parley token --user 3f0c6a3e-94c2-4d6b-9f1e-0d8a4a1f6f5b --ttl 1h
-  echo hi | parley chat --as alice --to bob
-"""
-
-# argparse has no public name for what add_subparsers() returns.
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,18 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     not stored.  2: it could not start, and one message on standard error says
     why and what to do.  128 and a signal's number: it ended what is no server.
     """
-    parser = _parser()
+    parser = command_line()
     arguments = parser.parse_args(argv)
     if getattr(arguments, "no_color", False):
         os.environ["NO_COLOR"] = "1"
-    command: Callable[[argparse.Namespace], int] | None = arguments.command
-    if command is None:
+    if arguments.command is None:
         parser.print_help(sys.stderr)
         return CANNOT_START
     # `parley start` says so itself, and what to do.
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
-        return command(arguments)
+        return _COMMANDS[arguments.command](arguments)
     except (
         SettingsError,
         BackendBroken,
@@ -273,135 +261,11 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
     return {name.upper(): value for name, value in options.items() if value is not None}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="parley",
-        description="A self-hosted chat server. Its clients speak Socket.IO and log in with the "
-        "JWTs\nof your application.",
-        epilog=f"{needed_settings()}\n\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"parley {__version__}")
-    parser.set_defaults(command=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_dev(commands)
-    _add_start(commands)
-    _add_migrate(commands)
-    _add_who(commands)
-    _add_token(commands)
-    _add_chat(commands)
-    return parser
-
-
-def _add_dev(commands: _Commands) -> None:
-    dev = commands.add_parser(
-        "dev",
-        help="run it here and now: no settings needed, two users with tokens are ready",
-        description="Run Parley on this machine. It makes what it needs in a data folder: a "
-        "secret, two users and a SQLite file, and prints how to try it.",
-    )
-    _add_address(dev, "127.0.0.1")
-    dev.add_argument(
-        "--data",
-        type=Path,
-        default=devmode.DEFAULT_DATA,
-        metavar="DIR",
-        help="the data folder (default: .parley)",
-    )
-    _add_no_color(dev)
-    dev.set_defaults(command=_dev)
-
-
-def _add_start(commands: _Commands) -> None:
-    start = commands.add_parser(
-        "start",
-        help="run it with your settings",
-        description="Run Parley with settings from the environment and from a file named .env.",
-        epilog=all_settings(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_address(start, "0.0.0.0")  # noqa: S104 - shown, not bound
-    start.add_argument("--workers", metavar="N", help="processes that serve; wins over WORKERS")
-    start.add_argument("--watch", action="store_true", help="restart when code or .env changes")
-    start.add_argument(
-        "--page",
-        action="store_const",
-        const="true",
-        help="serve the web page too, a chat client at /; wins over PAGE",
-    )
-    start.set_defaults(command=_start)
-
-
-def _add_migrate(commands: _Commands) -> None:
-    migrate = commands.add_parser(
-        "migrate",
-        help="bring the database up to date",
-        description="Create or upgrade the tables that `parley start` needs, with the same "
-        "settings. It does so itself, if its database user may.",
-    )
-    migrate.set_defaults(command=_migrate)
-
-
-def _add_who(commands: _Commands) -> None:
-    who = commands.add_parser(
-        "who",
-        help="list the users who are connected, and to which nodes",
-        description="List the users who are connected to any node, as Redis knows it (about a "
-        "second old): the user, and the node's name and address.",
-    )
-    who.add_argument("--user", type=user_id, metavar="UUID", help="only this one")
-    who.set_defaults(command=_who)
-
-
-def _add_token(commands: _Commands) -> None:
-    token = commands.add_parser(
-        "token",
-        help="print a token for a user, to try things by hand",
-        description="Print a JWT signed with JWT_SECRET_KEY or, where that is not set, with the "
-        "secret that `parley dev` keeps in the working directory.",
-    )
-    token.add_argument("--user", type=user_id, required=True, metavar="UUID", help="whose token")
-    token.add_argument(
-        "--ttl", type=ttl, default="1d", help="how long it is valid: 3600, 15m, 1h, 30d (1d)"
-    )
-    token.add_argument(
-        "--data", type=Path, metavar="DIR", help="sign with the secret of this data folder"
-    )
-    token.set_defaults(command=_token)
-
-
-def _add_chat(commands: _Commands) -> None:
-    chat = commands.add_parser(
-        "chat",
-        help="chat in this terminal, at any Parley server",
-        description="Chat in this terminal. USER is a ready user of `parley dev` (alice, bob) or a "
-        "UUID. The token is signed as by `parley token`. What is piped in is sent line by line; "
-        "the exit status is 0 when all lines were stored, and 1 if they were not.",
-    )
-    chat.add_argument("--as", dest="user", metavar="USER", help="who you are")
-    chat.add_argument("--to", metavar="USER", help="whom you write to")
-    chat.add_argument("--url", default=_URL, help=f"the server (default: {_URL})")
-    chat.add_argument("--token", help="a token of yours, instead of one that is signed here")
-    chat.add_argument(
-        "--data", type=Path, metavar="DIR", help="the data folder of `parley dev` (.parley)"
-    )
-    chat.add_argument(
-        "--timeout",
-        type=seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="in which a line that is piped in must be stored (default: 10)",
-    )
-    _add_no_color(chat)
-    chat.set_defaults(command=_chat)
-
-
-def _add_no_color(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--no-color", action="store_true", help="no colours; so does the variable NO_COLOR"
-    )
-
-
-def _add_address(command: argparse.ArgumentParser, host: str) -> None:
-    command.add_argument("--host", help=f"address to listen on; wins over HOST (default: {host})")
-    command.add_argument("--port", help="port to listen on; wins over PORT (default: 3000)")
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "dev": _dev,
+    "start": _start,
+    "migrate": _migrate,
+    "who": _who,
+    "token": _token,
+    "chat": _chat,
+}

@@ -69,6 +69,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
 COMPOSES = (
     "parley.__main__",
     "parley.app",
+    "parley.arguments",
     "parley.backends",
     "parley.chatting",
     "parley.cli",
@@ -80,7 +81,7 @@ COMPOSES = (
 )
 """Only these may know the composition root."""
 CHOOSE = ("parley.backends", "parley.shared_backends")
-READS_SETTINGS = (*COMPOSES, "parley.arguments", "parley.logs")
+READS_SETTINGS = (*COMPOSES, "parley.logs")
 SANS_IO = (
     "parley.chat.ids",
     "parley.chat.inbox",
