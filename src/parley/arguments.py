@@ -6,7 +6,7 @@ import argparse
 import math
 from uuid import UUID
 
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 from parley.tokens import parse_ttl
 
 

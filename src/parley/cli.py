@@ -25,7 +25,8 @@ from parley.arguments import all_settings, needed_settings, seconds, ttl, user_i
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
 from parley.model import UserId
-from parley.settings import Settings, load_settings
+from parley.settings import Settings
+from parley.settings_loading import load_settings
 from parley.supervisor import Supervisor
 from parley.terminal.errors import ClientError
 from parley.terminal.text import Paint, take_any_text, wants_colours
