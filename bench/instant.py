@@ -24,7 +24,8 @@ from parley.bus.local import LocalBus
 from parley.chat.ports import AGAIN, Committed, NewChat, Page, Receipt, Stored
 from parley.listen import bind
 from parley.model import Chat, ChatId, InboxEntry, UserId
-from parley.settings import Settings, load_settings
+from parley.settings import Settings
+from parley.settings_loading import load_settings
 
 
 class InstantStore:

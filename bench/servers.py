@@ -19,7 +19,7 @@ import msgspec
 from bench.errors import CannotRun
 from bench.seed import fill
 from bench.services import Backends, Services
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 from tests.services.ports import free_port
 
 SECRET: Final = "the-secret-of-the-compared-servers"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from parley.settings import SettingRow, settings_table
+from parley.settings_loading import SettingRow, settings_table
 
 PAGE: Final = Path(__file__).with_name("settings.md")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from parley import __version__
 from parley.devmode import DEFAULT_DATA
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 from parley.tokens import parse_ttl
 
 _URL: Final = "http://127.0.0.1:3000"

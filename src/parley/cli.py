@@ -25,7 +25,8 @@ from parley.arguments import command_line
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
 from parley.model import UserId
-from parley.settings import Settings, load_settings
+from parley.settings import Settings
+from parley.settings_loading import load_settings
 from parley.supervisor import Supervisor
 from parley.terminal.errors import ClientError
 from parley.terminal.text import (

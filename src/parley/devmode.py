@@ -16,7 +16,8 @@ import msgspec
 
 from parley.environment import read_variables
 from parley.model import UserId
-from parley.settings import Settings, load_settings
+from parley.settings import Settings
+from parley.settings_loading import load_settings
 from parley.terminal.text import Paint
 from parley.tokens import ReadyUser, mint_token
 

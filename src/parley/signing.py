@@ -9,7 +9,7 @@ import msgspec
 
 from parley import devmode
 from parley.errors import SettingsError
-from parley.settings import load_secret
+from parley.settings_loading import load_secret
 
 
 class Secret(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from docs import settings_page
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 
 
 def test_the_page_is_in_step() -> None:

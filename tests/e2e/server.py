@@ -21,7 +21,7 @@ import jwt
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 from tests.services.ports import free_port
 
 PATIENCE = 10.0

@@ -14,7 +14,7 @@ from parley.app import PATH, Parley
 from parley.backends import Backends, Place, open_backends
 from parley.clock import SystemClock
 from parley.model import UserId
-from parley.settings import load_settings
+from parley.settings_loading import load_settings
 from parley.socketio.websocket import websocket_protocol
 from parley.tokens import mint_token
 from tests.performance.clients import Client

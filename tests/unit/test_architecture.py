@@ -63,7 +63,13 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "parley.terminal.text",
         *VOCABULARY,
     ),
-    "parley.settings": ("parley.environment", "parley.errors", "parley.tls_files"),
+    "parley.settings": (),
+    "parley.settings_loading": (
+        "parley.environment",
+        "parley.errors",
+        "parley.settings",
+        "parley.tls_files",
+    ),
     "parley.tls_files": (),
 }
 COMPOSES = (
@@ -175,8 +181,8 @@ def test_only_the_composition_root_reads_settings() -> None:
     wrong = [
         each
         for each in IMPORTS
-        if within(each.imported, ("parley.settings",))
-        and not within(each.importer, ("parley.settings", *READS_SETTINGS))
+        if within(each.imported, ("parley.settings", "parley.settings_loading"))
+        and not within(each.importer, ("parley.settings_loading", *READS_SETTINGS))
     ]
     complain(wrong, f"Only {', '.join(READS_SETTINGS)} may import the settings; pass values on:")
 

@@ -19,7 +19,7 @@ import pytest
 import parley
 from parley import cli
 from parley.listen import bind
-from parley.settings import settings_table
+from parley.settings_loading import settings_table
 
 USER = "3f0c6a3e-94c2-4d6b-9f1e-0d8a4a1f6f5b"
 SECRET = "a-secret-of-the-tests-with-32-bytes"

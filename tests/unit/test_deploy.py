@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from parley.errors import SettingsError
-from parley.settings import Settings, load_settings, settings_table
+from parley.settings import Settings
+from parley.settings_loading import load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {row.name for row in settings_table()}

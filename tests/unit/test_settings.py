@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from parley.errors import SettingsError
-from parley.settings import Settings, load_secret, load_settings, settings_table
+from parley.settings import Settings
+from parley.settings_loading import load_secret, load_settings, settings_table
 
 SQLITE = {
     "JWT_SECRET_KEY": "a-secret-of-the-tests",
