@@ -56,6 +56,7 @@ async def test_one_goes_offline_and_the_server_restarts(
         await his.begin_chat(alice)
         await hers.write("hush 1")
         await his.expect_texts("hush 1")
+        await hers.expect_marks("Received")  # before the line is cut
 
         line.pause()
         line.cut()
