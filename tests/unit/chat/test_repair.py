@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 
+from parley.chat import repair
 from parley.chat.repair import Intervals
 from parley.errors import StoreUnavailable
 
@@ -104,13 +105,17 @@ async def test_nothing_is_asked_for_nobody(make_node: MakeNode) -> None:
     assert node.store.calls["heads"] == 0
 
 
-async def test_what_arrives_in_time_is_not_read(make_node: MakeNode) -> None:
-    node = make_node(Intervals(connected=0.001))
+async def test_what_arrives_in_time_is_not_read(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repair, "GAP_WAIT", 3_600)
+    node = make_node(Intervals(connected=SOON))
     seen = await node.device(BOB)
-    for _ in range(50):
-        await node.send(BOB)
-        await asyncio.sleep(0.001)
-    assert seen == list(range(1, 51))
+    [(chat, seq)] = await stored(node.store.real, new_chat(BOB, "1"))
+    compared = node.store.calls["heads"]
+    await until(lambda: node.store.calls["heads"] > compared + 1)  # it is known to be missing
+    node.delivery.publish(chat, seq)
+    assert seen == [1]
     assert node.delivery.gaps_filled == 0
 
 
