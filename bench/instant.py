@@ -13,12 +13,14 @@ larger ones, and has the server idle meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from unittest.mock import patch
 
 from parley import logs, serving
+from parley.answer import Answer
 from parley.backends import Backends, Place
 from parley.bus.local import LocalBus
 from parley.chat.ports import AGAIN, Committed, NewChat, Page, Receipt, Stored
@@ -34,8 +36,11 @@ class InstantStore:
     def __init__(self) -> None:
         self._heads: dict[UserId, int] = {}
 
-    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
-        return Committed([self._stored(new) for new in chats], [AGAIN] * len(receipts))
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
+        committed: Answer[Committed] = Answer()
+        outcome = Committed([self._stored(new) for new in chats], [AGAIN] * len(receipts))
+        asyncio.get_running_loop().call_soon(committed.set, outcome)
+        return committed
 
     def _stored(self, new: NewChat) -> Stored:
         seq = self._heads[new.receiver] = self._heads.get(new.receiver, 0) + 1

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
-VOCABULARY = ("parley.errors", "parley.model")
+VOCABULARY = ("parley.answer", "parley.errors", "parley.model")
 DRIVERS = ("aiosqlite", "asyncpg", "coredis", "glide", "hiredis", "psycopg", "redis", "sqlite3")
 SERVERS = ("http", "httptools", "socket", "ssl", "starlette", "uvicorn", "uvloop", "websockets")
 

@@ -3,18 +3,20 @@
 One request to a database costs nearly as much as a hundred in one.  While a
 call is under way, what is asked meanwhile gathers, and makes up the next one,
 which begins before the callbacks of the last are called: the database is busy
-while we are.  Nothing waits on purpose: under low load a batch holds one item.
+while we are.  Nothing waits on purpose: under low load a batch holds one item,
+and begins as soon as what arrived with it has been read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
-from typing import Final, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
+from parley.answer import Answer
 from parley.chat.replies import internal, overloaded, store_unavailable
 from parley.errors import ChatError, StoreUnavailable
 
@@ -22,6 +24,11 @@ logger = logging.getLogger(__name__)
 
 _SLICE: Final = 250
 """Callbacks called before others get their turn."""
+_SMALL: Final = 100
+"""Items that are not worth two batches.  Of more, half wait for the next: else all would be under
+way, or all be told, at the same time, and the database and we would wait for each other."""
+_UNTOLD: Final = 2
+"""Batches whose callbacks are still to be called when no more are begun."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,33 +36,65 @@ Done: TypeAlias = Callable[[Result | ChatError], None]
 Batch: TypeAlias = list[tuple[Item, Done[Result]]]
 
 
+class Turn(Protocol):
+    """What is done together: ``with turn:`` may be nested, and the outermost end flushes."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def add(self, writer: Batcher[Any, Any]) -> None:
+        """Flush it at the end, or in the loop's next turn if nothing is being done together."""
+
+
+class LoopTurn:
+    """The event loop's turns, where there are no others."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def add(self, writer: Batcher[Any, Any]) -> None:
+        asyncio.get_running_loop().call_soon(writer.flush)
+
+
 class Batcher(Generic[Item, Result]):
     """Runs items through ``run`` in batches, one batch at a time, in the order submitted.
 
-    ``run`` returns one result per item.  If it raises, the whole batch has
+    ``run`` answers with one result per item.  If it fails, the whole batch has
     failed, and with StoreUnavailable all that waits has too; what is submitted
     after that is tried all the same.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        run: Callable[[Sequence[Item]], Answer[Sequence[Result]]],
         *,
         max_batch: int,
         max_waiting: int,
-        around: AbstractContextManager[None] | None = None,
+        turn: Turn | None = None,
     ) -> None:
-        """``around`` is entered while the callbacks of a batch are called."""
+        """``turn`` is entered while callbacks are called, and says when to begin a batch."""
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: Batch[Item, Result] = []
-        self._task: asyncio.Task[None] | None = None
+        self._begun = False
+        """A batch is under way, or about to begin."""
+        self._untold: list[tuple[Batch[Item, Result], Sequence[Result | ChatError]]] = []
+        """Batches that are through, but for their callbacks; the oldest first."""
         self._closed = False
         self._submitted = 0
         self._done = 0
         self._batch_done: asyncio.Future[None] | None = None
-        self._around = around or nullcontext()
+        self._turn = turn or LoopTurn()
 
     def __len__(self) -> int:
         """How many items wait, besides those under way."""
@@ -76,8 +115,9 @@ class Batcher(Generic[Item, Result]):
         else:
             self._submitted += 1
             self._waiting.append((item, done))
-            if self._task is None:
-                self._task = asyncio.get_running_loop().create_task(self._work())
+            if self._may_begin:
+                self._begun = True
+                self._turn.add(self)
         return self._submitted
 
     async def call(self, item: Item) -> Result:
@@ -103,32 +143,52 @@ class Batcher(Generic[Item, Result]):
     async def close(self) -> None:
         """Finish what was submitted; later items are refused."""
         self._closed = True
-        if self._task is not None:
-            await asyncio.shield(self._task)  # who gives up waiting must not end it
+        await self.settled(self._submitted)
 
-    async def _work(self) -> None:
-        while self._waiting:
-            batch = self._take()
-            results = await self._attempt(batch)
-            while self._waiting:
-                # The next one is under way while the callbacks of this one are called.
-                following = self._take()
-                attempt = asyncio.create_task(self._attempt(following))
-                await asyncio.sleep(0)
-                await self._tell(batch, results)
-                batch, results = following, await attempt
-            await self._tell(batch, results)
-        self._task = None
+    def flush(self) -> None:
+        """Begin the batch that was to begin; called by the turn."""
+        batch = self._take()
+        if not batch:  # an outage took them
+            self._begun = False
+            return
+        try:
+            answer = self._run([item for item, _ in batch])
+        except Exception as exc:
+            answer = Answer()
+            asyncio.get_running_loop().call_soon(answer.fail, exc)
+        answer.then(partial(self._answered, batch))
+
+    # -- within
+
+    def _begin(self) -> None:
+        self._begun = True
+        self.flush()
+
+    @property
+    def _may_begin(self) -> bool:
+        return not self._begun and len(self._untold) < _UNTOLD
 
     def _take(self) -> Batch[Item, Result]:
-        batch = self._waiting[: self._max_batch]
-        del self._waiting[: self._max_batch]
+        size = min(max(len(self._waiting) // 2, _SMALL), self._max_batch)
+        batch = self._waiting[:size]
+        del self._waiting[:size]
         return batch
 
-    async def _attempt(self, batch: Batch[Item, Result]) -> Sequence[Result | ChatError]:
-        """Run a batch.  If it's no use to run others now, they become part of it."""
+    def _answered(self, batch: Batch[Item, Result], answer: Answer[Sequence[Result]]) -> None:
+        self._begun = False
+        telling = bool(self._untold)
+        self._untold.append((batch, self._results(batch, answer)))
+        if self._waiting and self._may_begin:
+            self._begin()  # first of all: the database is busy while we tell
+        if not telling:
+            self._tell(0)
+
+    def _results(
+        self, batch: Batch[Item, Result], answer: Answer[Sequence[Result]]
+    ) -> Sequence[Result | ChatError]:
+        """What came of a batch.  If it's no use to run others now, they become part of it."""
         try:
-            results = await self._run([item for item, _ in batch])
+            results = answer.result()
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
         except StoreUnavailable as exc:
@@ -142,20 +202,25 @@ class Batcher(Generic[Item, Result]):
             return [internal()] * len(batch)
         return results
 
-    async def _tell(
-        self, batch: Batch[Item, Result], results: Sequence[Result | ChatError]
-    ) -> None:
-        outcomes = zip(batch, results, strict=True)
-        for start in range(0, len(batch), _SLICE):
-            if start:
-                await asyncio.sleep(0)
-            with self._around:
-                for (_, done), result in islice(outcomes, _SLICE):
-                    try:
-                        done(result)
-                    except Exception:
-                        logger.exception("a callback failed")
+    def _tell(self, start: int) -> None:
+        """Call the callbacks of the first untold batch, from ``start`` on."""
+        batch, results = self._untold[0]
+        end = start + _SLICE
+        with self._turn:
+            for (_, done), result in zip(batch[start:end], results[start:end], strict=True):
+                try:
+                    done(result)
+                except Exception:
+                    logger.exception("a callback failed")
+        if end < len(batch):
+            asyncio.get_running_loop().call_soon(self._tell, end)
+            return
+        del self._untold[0]
         self._done += len(batch)
         if self._batch_done is not None:
             self._batch_done.set_result(None)
             self._batch_done = None
+        if self._waiting and self._may_begin:
+            self._begin()
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell, 0)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from parley.answer import answer_of
 from parley.chat.batching import Batcher
 from parley.chat.inbox import Device, Inbox
 from parley.chat.ports import Bus, Presence, Store
@@ -41,7 +42,9 @@ class Delivery:
         self._presence = presence
         self._inboxes: dict[UserId, Inbox] = {}
         self._heads: Batcher[UserId, int] = Batcher(
-            self._read_heads, max_batch=_MAX_HEADS, max_waiting=_MAX_CONNECTING
+            lambda owners: answer_of(self._read_heads(owners)),
+            max_batch=_MAX_HEADS,
+            max_waiting=_MAX_CONNECTING,
         )
         self._opening: dict[UserId, asyncio.Future[None]] = {}
         self._repair = Repair(store, bus, self._inboxes, self._take, intervals or Intervals())
@@ -156,7 +159,7 @@ class Delivery:
             del self._opening[inbox.owner]
             opening.set_result(None)
 
-    async def _read_heads(self, owners: Sequence[UserId]) -> list[int]:
+    async def _read_heads(self, owners: Sequence[UserId]) -> Sequence[int]:
         heads = await self._store.heads(owners)
         return [heads[owner] for owner in owners]
 

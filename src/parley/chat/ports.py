@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from parley.answer import Answer
 from parley.model import Chat, ChatId, InboxEntry, UserId
 
 
@@ -83,11 +84,11 @@ class Store(Protocol):
     can't answer now.  All may be called concurrently on one event loop.
     """
 
-    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
-        """Store all of this in one transaction and return after it is durable.
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
+        """Store all of this in one transaction and answer after it is durable.
 
         - All or nothing: on any exception nothing is known to be stored (the
-          outcome of a commit that was cut off, or cancelled, is unknown).
+          outcome of a commit that was cut off is unknown).
         - Each chat gets the next ``seq`` of its receiver's inbox, in the order
           given; per receiver the numbers have no gap and no repeat, whichever
           process writes.
@@ -98,6 +99,7 @@ class Store(Protocol):
           same call.  Marking twice is fine.  Of all receipts of a chat, whoever
           commits them and when, one outcome names its sender.
         - Calls are never concurrent (the service has one committer).
+        - The answer comes after the call has returned.
         """
         ...
 

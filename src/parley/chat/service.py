@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, NoReturn, TypeAlias
 
 import msgspec
 
-from parley.chat.batching import Batcher
+from parley.answer import Answer
+from parley.chat.batching import Batcher, Turn
 from parley.chat.delivery import Delivery
 from parley.chat.ids import Uuid7, parse_uuid
-from parley.chat.ports import Clock, IdTaken, Marked, NewChat, Receipt, Store, Stored
+from parley.chat.ports import Clock, Committed, IdTaken, Marked, NewChat, Receipt, Store, Stored
 from parley.chat.receipts import Receipts
 from parley.chat.replies import bad_request, not_found
 from parley.errors import ChatError, ErrorCode
@@ -67,8 +67,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Hooks(msgspec.Struct, frozen=True):
     """What the service lets its surroundings do around a commit."""
 
-    batch: AbstractContextManager[None]
-    """Entered while everything that a commit causes is done."""
+    turn: Turn
+    """Entered while everything that a commit causes is done; says when to begin one."""
     on_commit: Callable[[int, float], None]
     """Told the size of each committed batch and the seconds that it took."""
 
@@ -92,7 +92,7 @@ class ChatService:
         self._new_id = Uuid7()
         self._message_max_length = limits.message_max_length
         self._batcher: Batcher[Request, Outcome] = Batcher(
-            self._commit, max_batch=MAX_BATCH, max_waiting=limits.queue_max, around=hooks.batch
+            self._commit, max_batch=MAX_BATCH, max_waiting=limits.queue_max, turn=hooks.turn
         )
         self._on_commit = hooks.on_commit
         self.stats = ServiceStats()
@@ -146,13 +146,18 @@ class ChatService:
 
     # -- within
 
-    async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+    def _commit(self, requests: Sequence[Request]) -> Answer[Sequence[Outcome]]:
         chats = [request for request in requests if isinstance(request, NewChat)]
         receipts = [request for request in requests if isinstance(request, Receipt)]
         began = time.perf_counter()
-        committed = await self._store.commit(chats, receipts)
+        answer = self._store.commit(chats, receipts)
+        return answer.map(partial(self._committed, requests, began))
+
+    def _committed(
+        self, requests: Sequence[Request], began: float, committed: Committed
+    ) -> Sequence[Outcome]:
         self._on_commit(len(requests), time.perf_counter() - began)
-        if not receipts:
+        if not committed.receipts:
             return committed.chats
         stored, marked = iter(committed.chats), iter(committed.receipts)
         return [

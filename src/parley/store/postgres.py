@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
+from parley.answer import Answer, answer_of
 from parley.chat.ports import Committed, NewChat, Page, Receipt
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
@@ -20,6 +22,7 @@ from parley.store.postgres_commit import Batch, Key, as_list, keys
 from parley.store.postgres_connect import FAILURES, PostgresOptions, raise_if_away
 from parley.store.postgres_lane import Lane
 from parley.store.postgres_schema import prepare
+from parley.store.postgres_wire import Row
 from parley.store.postgres_writer import Writer
 
 __all__ = ["PostgresOptions", "PostgresStore", "migrate"]
@@ -35,6 +38,8 @@ HEADS_SLICE: Final = 1000
 END: Final = 2**63 - 1
 """No position lies beyond it."""
 
+IN_THE_WAY: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""Undone by the server, for the sake of others."""
 CLOSED: Final = "the store is closed"
 
 KINDS: Final = {kind.value: kind for kind in EntryKind}
@@ -75,24 +80,26 @@ class PostgresStore:
         await prepare(options)
         return cls(options)
 
-    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
         """See :meth:`parley.chat.ports.Store.commit`.
 
         An id that the client didn't choose but that exists nevertheless is IdTaken.
         ``received`` in the outcomes is as it was before the receipts.
         """
-        if self._closing is not None:
-            raise StoreUnavailable(CLOSED)
         if not self._no_commit.is_set():
             raise RuntimeError("commits must not be concurrent")
+        committed: Answer[Committed] = Answer()
+        if self._closing is not None:
+            committed.fail(StoreUnavailable(CLOSED))
+            return committed
         self._no_commit.clear()
-        try:
-            return await self._commit(chats, receipts)
-        except FAILURES as error:
-            raise_if_away(error, self._options)
-            raise
-        finally:
-            self._no_commit.set()
+        batch = Batch(chats, receipts, {})
+        if self._writer.ready and batch.statement and not any(new.chosen_id for new in chats):
+            rows = self._writer.run(batch.statement, batch.arguments)
+            rows.then(partial(self._answered, committed, chats, receipts, batch))
+        else:
+            self._commit_in_task(committed, chats, receipts)
+        return committed
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""
@@ -149,11 +156,14 @@ class PostgresStore:
         if self._closing is not None:
             work.close()
             raise StoreUnavailable(CLOSED)
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._translated(work))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    async def _translated(self, work: Coroutine[Any, Any, T]) -> T:
         try:
-            return await asyncio.shield(task)
+            return await work
         except FAILURES as error:
             raise_if_away(error, self._options)
             raise
@@ -163,21 +173,60 @@ class PostgresStore:
         if not task.cancelled():
             task.exception()  # if nobody waits any more, nobody has to hear of it
 
-    async def _commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+    def _answered(
+        self,
+        committed: Answer[Committed],
+        chats: Sequence[NewChat],
+        receipts: Sequence[Receipt],
+        batch: Batch,
+        rows: Answer[list[Row]],
+    ) -> None:
+        try:
+            [row] = rows.result()
+            outcome = batch.outcome(*row)
+        except Exception as error:
+            self._commit_in_task(committed, chats, receipts, error)
+        else:
+            self._no_commit.set()
+            committed.set(outcome)
+
+    def _commit_in_task(
+        self,
+        committed: Answer[Committed],
+        chats: Sequence[NewChat],
+        receipts: Sequence[Receipt],
+        failed: Exception | None = None,
+    ) -> None:
+        """Do what takes more than one statement; ``failed``: what a first attempt came to."""
+
+        def end(outcome: Answer[Committed]) -> None:
+            self._no_commit.set()
+            try:
+                committed.set(outcome.result())
+            except BaseException as error:
+                committed.fail(error)
+
+        answer_of(self._translated(self._commit(chats, receipts, failed))).then(end)
+
+    async def _commit(
+        self, chats: Sequence[NewChat], receipts: Sequence[Receipt], failed: Exception | None
+    ) -> Committed:
         suspects = [new for new in chats if new.chosen_id]
         for _ in range(ATTEMPTS):
+            if isinstance(failed, asyncpg.UniqueViolationError):
+                # Ids that nobody chose begin at random: that one exists is so unlikely that it is
+                # looked for only now.
+                suspects = list(chats)
+            elif failed is not None and not isinstance(failed, IN_THE_WAY):
+                raise failed
             known = await self._existing(suspects) if suspects else {}
             batch = Batch(chats, receipts, known)
             if batch.statement is None:
                 return batch.outcome()
             try:
                 [row] = await self._writer.fetch(batch.statement, *batch.arguments)
-            except asyncpg.UniqueViolationError:
-                # Ids that nobody chose begin at random: that one exists is so unlikely that it is
-                # looked for only now.
-                suspects = list(chats)
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                pass  # undone by the server, for the sake of others
+            except (asyncpg.UniqueViolationError, *IN_THE_WAY) as error:
+                failed = error
             else:
                 return batch.outcome(*row)
         raise StoreUnavailable(f"others got in the way of a commit {ATTEMPTS} times")

@@ -12,12 +12,16 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from parley.answer import Answer
 from parley.store.postgres_connect import LOST
 
 Row: TypeAlias = tuple[Any, ...]
@@ -74,6 +78,14 @@ def _error(message: bytes) -> Exception:
     return error
 
 
+def _plain_socket(transport: asyncio.WriteTransport) -> int | None:
+    """The descriptor to which bytes can be written as they are; None: only the transport can."""
+    if sys.platform == "win32" or transport.get_extra_info("sslcontext") is not None:
+        return None
+    descriptor: int = transport.get_extra_info("socket").fileno()
+    return descriptor
+
+
 class Wire(asyncio.Protocol):
     """An open connection, with one statement at a time."""
 
@@ -86,8 +98,8 @@ class Wire(asyncio.Protocol):
         self._keep = keep
         self._names: dict[str, bytes] = {}
         """Of the statements that are prepared."""
-        self._loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[list[Row]] | None = None
+        self._socket = _plain_socket(self._transport)
+        self._answer: Answer[list[Row]] | None = None
         self._rows: list[Row] = []
         self._error: Exception | None = None
         self._rest = b""
@@ -95,7 +107,7 @@ class Wire(asyncio.Protocol):
         self.lost = False
         """The connection is closed, by whomever."""
 
-    def run(self, statement: str, arguments: Sequence[str]) -> asyncio.Future[list[Row]]:
+    def run(self, statement: str, arguments: Sequence[str]) -> Answer[list[Row]]:
         """Run a statement, a transaction of its own; its rows follow.
 
         After an error the connection is of no more use: abort it.
@@ -104,7 +116,7 @@ class Wire(asyncio.Protocol):
             asyncpg.PostgresError: the server says so.
             ConnectionError: the connection was lost; whether the statement was carried out is
                 unknown.
-            UnicodeEncodeError: at once; an argument holds a lone surrogate, which is no text.
+            UnicodeEncodeError: an argument holds a lone surrogate, which is no text.
         """
         name = self._names.get(statement, b"")
         parse = b""
@@ -112,12 +124,15 @@ class Wire(asyncio.Protocol):
             if self._keep:
                 self._names[statement] = name = b"parley_%d" % len(self._names)
             parse = _parse(name, statement)
-        self._answer = self._loop.create_future()
+        answer = self._answer = Answer()
         if self.lost:
             self._fail(ConnectionError(LOST))
         else:
-            self._transport.write(parse + _bind(name, arguments) + _EXECUTE)
-        return self._answer
+            try:
+                self._send(parse + _bind(name, arguments) + _EXECUTE)
+            except (OSError, UnicodeEncodeError) as error:
+                self._fail(error)
+        return answer
 
     def abort(self, reason: Exception) -> None:
         """Close the connection without a word; whatever runs fails with ``reason``.  Idempotent."""
@@ -160,13 +175,24 @@ class Wire(asyncio.Protocol):
 
     # -- within
 
+    def _send(self, data: bytes) -> None:
+        # uvloop's transport would write at the end of the loop's turn: after all else that has
+        # arrived has been dealt with, while the server waits.
+        if self._socket is not None and not self._transport.get_write_buffer_size():
+            with suppress(BlockingIOError):
+                data = data[os.write(self._socket, data) :]
+        if data:
+            self._transport.write(data)
+
     def _finish(self) -> None:
         if self._error is not None:
             self._fail(self._error)
-        elif self._answer is not None and not self._answer.done():
+        elif self._answer is not None:
+            answer, self._answer = self._answer, None
             rows, self._rows = self._rows, []
-            self._answer.set_result(rows)
+            answer.set(rows)
 
     def _fail(self, reason: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(reason)
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            answer.fail(reason)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
+from parley.answer import Answer
 from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
 from parley.store.postgres_wire import Row, Wire
@@ -19,31 +22,30 @@ class Writer:
 
     def __init__(self, options: PostgresOptions) -> None:
         self._options = options
+        self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._used = 0.0
 
-    async def fetch(self, statement: str, *arguments: str) -> list[Row]:
-        """Run a statement, a transaction of its own, and return its rows.
-
-        Raises as :meth:`Wire.run`, and TimeoutError after ``options.timeout`` seconds, connecting
-        included.  Whether the statement was carried out is unknown then.
-        """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        deadline = now + self._options.timeout
+    @property
+    def ready(self) -> bool:
+        """The connection stands; :meth:`run` may be called."""
         wire = self._wire
-        if wire is None or wire.lost or now - self._used > IDLE:
-            wire = await self._renew(deadline)
-        timer = loop.call_at(deadline, wire.abort, TimeoutError())
-        try:
-            rows = await wire.run(statement, arguments)
-        except BaseException:
-            wire.abort(ConnectionError(LOST))
-            raise
-        finally:
-            timer.cancel()
-        self._used = now
-        return rows
+        return wire is not None and not wire.lost and self._loop.time() - self._used <= IDLE
+
+    def run(self, statement: str, arguments: Sequence[str]) -> Answer[list[Row]]:
+        """Run a statement, a transaction of its own, on the connection that stands.
+
+        Raises as :meth:`Wire.run`, and TimeoutError after ``options.timeout`` seconds.  Whether the
+        statement was carried out is unknown then.
+        """
+        return self._run(statement, arguments, self._loop.time() + self._options.timeout)
+
+    async def fetch(self, statement: str, *arguments: str) -> list[Row]:
+        """As :meth:`run`, on a new connection if need be; that belongs to the time."""
+        deadline = self._loop.time() + self._options.timeout
+        if not self.ready:
+            await self._renew(deadline)
+        return await self._run(statement, arguments, deadline)
 
     async def close(self) -> None:
         """Close the connection; it must not be in use."""
@@ -52,10 +54,30 @@ class Writer:
             with suppress(*FAILURES):
                 await wire.close()
 
-    async def _renew(self, deadline: float) -> Wire:
+    def _run(self, statement: str, arguments: Sequence[str], deadline: float) -> Answer[list[Row]]:
+        assert self._wire is not None
+        self._used = self._loop.time()
+        timer = self._loop.call_at(deadline, self._wire.abort, TimeoutError())
+        rows: Answer[list[Row]] = Answer()
+        self._wire.run(statement, arguments).then(partial(self._finish, timer, self._wire, rows))
+        return rows
+
+    @staticmethod
+    def _finish(
+        timer: asyncio.TimerHandle, wire: Wire, rows: Answer[list[Row]], answer: Answer[list[Row]]
+    ) -> None:
+        timer.cancel()
+        try:
+            result = answer.result()
+        except BaseException as error:
+            wire.abort(ConnectionError(LOST))
+            rows.fail(error)
+        else:
+            rows.set(result)
+
+    async def _renew(self, deadline: float) -> None:
         if self._wire is not None:
             self._wire.abort(ConnectionError(LOST))
         async with asyncio.timeout_at(deadline):
             connection = await connect(self._options)
         self._wire = Wire(connection, keep=not self._options.pooler)
-        return self._wire

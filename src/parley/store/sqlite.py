@@ -23,6 +23,7 @@ from typing import Self, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
+from parley.answer import Answer, answer_of
 from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
@@ -156,13 +157,13 @@ class SqliteStore:
         await asyncio.to_thread(upgrade, path, busy_timeout)
         return cls(path, busy_timeout)
 
-    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
         """See :meth:`parley.chat.ports.Store.commit`.
 
         An id that the client didn't choose but that exists nevertheless is IdTaken.
         ``received`` in the outcomes is as it was before the receipts.
         """
-        return await self._run(self._writer, lambda db: _commit(db, chats, receipts))
+        return answer_of(self._run(self._writer, lambda db: _commit(db, chats, receipts)))
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from parley.answer import Answer, answer_of
 from parley.bus.local import LocalBus
 from parley.chat.delivery import Delivery
 from parley.chat.ports import Committed, NewChat, Page, Receipt, Store, Stored
@@ -88,7 +89,10 @@ class FaultyStore:
         finally:
             self.under_way[method] -= 1
 
-    async def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
+        return answer_of(self._commit(chats, receipts))
+
+    async def _commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
         async with self._call("commit") as real:
             return await real.commit(chats, receipts)
 

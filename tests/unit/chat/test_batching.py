@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.chat.batching import Batcher
+from parley.answer import Answer, answer_of
+from parley.chat.batching import Batcher, LoopTurn
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 
 from . import PATIENCE, settle
@@ -27,6 +28,9 @@ class Runner:
         self.free = asyncio.Event()
         self.free.set()
         self.under_way = 0
+
+    def begin(self, items: Sequence[int]) -> Answer[Sequence[int]]:
+        return answer_of(self.run(items))
 
     async def run(self, items: Sequence[int]) -> Sequence[int]:
         self.batches.append(list(items))
@@ -50,7 +54,7 @@ class Asker:
         self, runner: Runner | None = None, max_batch: int = 3, max_waiting: int = 100
     ) -> None:
         self.runner = runner or Runner()
-        self.batcher = Batcher(self.runner.run, max_batch=max_batch, max_waiting=max_waiting)
+        self.batcher = Batcher(self.runner.begin, max_batch=max_batch, max_waiting=max_waiting)
         self.outcomes: list[tuple[int, int | ErrorCode]] = []
         self.mark = 0
 
@@ -83,6 +87,14 @@ async def test_what_comes_while_one_is_under_way_makes_up_the_next() -> None:
     assert asker.runner.batches == [[1], [2, 3, 4], [5]]
     assert asker.outcomes == [(item, 2 * item) for item in (1, 2, 3, 4, 5)]
     assert len(asker.batcher) == 0
+
+
+async def test_of_many_half_wait_for_the_next() -> None:
+    asker = Asker(max_batch=1_000, max_waiting=1_000)
+    asker.submit(*range(400))
+    await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
+    assert [len(batch) for batch in asker.runner.batches] == [200, 100, 100]
+    assert [item for item, _ in asker.outcomes] == list(range(400))
 
 
 async def test_nothing_is_called_before_submit_returns() -> None:
@@ -181,7 +193,7 @@ async def test_who_stops_waiting_does_not_stop_the_others() -> None:
 async def test_callbacks_of_a_batch_are_called_within_one_context() -> None:
     events: list[object] = []
 
-    class Around:
+    class Turn(LoopTurn):
         """Entered once a batch, as Engine.batch is."""
 
         def __enter__(self) -> None:
@@ -191,11 +203,32 @@ async def test_callbacks_of_a_batch_are_called_within_one_context() -> None:
             events.append("end")
 
     runner = Runner()
-    batcher = Batcher(runner.run, max_batch=2, max_waiting=10, around=Around())
+    batcher = Batcher(runner.begin, max_batch=2, max_waiting=10, turn=Turn())
     for item in (1, 2, 3):
         batcher.submit(item, events.append)
     await settle(20)
     assert events == ["begin", 2, 4, "end", "begin", 6, "end"]
+
+
+async def test_a_batch_begins_at_the_end_of_the_turn() -> None:
+    class Turn(LoopTurn):
+        """Flushes when the test says so."""
+
+        def add(self, writer: Batcher[Any, Any]) -> None:
+            writers.append(writer)
+
+    writers: list[Batcher[Any, Any]] = []
+    runner = Runner()
+    batcher = Batcher(runner.begin, max_batch=2, max_waiting=10, turn=Turn())
+    for item in (1, 2, 3):
+        batcher.submit(item, lambda outcome: None)
+    await settle()
+    assert runner.batches == []
+    [writer] = writers
+    writer.flush()
+    await asyncio.wait_for(batcher.settled(3), PATIENCE)
+    assert runner.batches == [[1, 2], [3]]
+    assert writers == [writer]
 
 
 async def test_settled_when_all_that_was_submitted_before_is_done() -> None:
@@ -295,17 +328,17 @@ async def test_who_gives_up_closing_does_not_lose_what_was_accepted() -> None:
 async def test_a_wrong_number_of_results_fails_the_batch_alone() -> None:
     batches: list[list[int]] = []
 
-    async def run(items: Sequence[int]) -> Sequence[int]:
+    def run(items: Sequence[int]) -> Answer[Sequence[int]]:
         batches.append(list(items))
-        return [2 * item for item in items if item != 1]
+        answer: Answer[Sequence[int]] = Answer()
+        answer.set([2 * item for item in items if item != 1])
+        return answer
 
     outcomes: list[object] = []
     batcher = Batcher(run, max_batch=1, max_waiting=10)
     for item in (1, 2):
         batcher.submit(item, outcomes.append)
     await settle(20)
-    del batcher
-    gc.collect()  # lest a later test sees what the dead worker's task has to say
     assert batches == [[1], [2]]
     assert len(outcomes) == 2
 

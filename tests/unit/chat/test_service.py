@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from functools import partial
 
 import pytest
 
 from parley.bus.local import LocalBus
+from parley.chat.batching import LoopTurn
 from parley.chat.delivery import Delivery
 from parley.chat.ports import Page
 from parley.chat.receipts import Receipts
@@ -39,7 +39,7 @@ class Desk:
             self.receipts,
             self.clock,
             Limits(message_max_length=20, queue_max=queue_max),
-            Hooks(nullcontext(), lambda size, seconds: self.commits.append(size)),
+            Hooks(LoopTurn(), lambda size, seconds: self.commits.append(size)),
         )
         self.answers: list[tuple[str, Chat | ChatId | ErrorCode]] = []
         """What done was called with, in that order, and for which request."""

@@ -272,7 +272,7 @@ async def test_reads_go_on_while_a_commit_waits(postgres: Postgres, store: Postg
     ann = user()
     await store.commit([chat(ann)], [])
     async with another_writes_to(postgres, ann):
-        commit = asyncio.create_task(store.commit([chat(ann)], []))
+        commit = asyncio.ensure_future(store.commit([chat(ann)], []))
         assert await store.heads([ann]) == {ann: 1}
         assert len(await store.unreceived(ann, ALL)) == 1
         assert not commit.done()

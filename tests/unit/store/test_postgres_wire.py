@@ -54,6 +54,11 @@ async def test_arrays_go_there(wire: Wire) -> None:
     assert await wire.run(statement, [as_array([])]) == []
 
 
+async def test_more_than_the_socket_takes_at_once_goes_there(wire: Wire) -> None:
+    text = "x" * 5_000_000
+    assert await wire.run("SELECT length($1), $2", [text, "end"]) == [(str(len(text)), "end")]
+
+
 async def test_there_may_be_many_rows_or_none(wire: Wire) -> None:
     rows = await wire.run("SELECT n FROM generate_series(1, $1::int) AS n", ["5000"])
     assert rows == [(str(number),) for number in range(1, 5001)]
