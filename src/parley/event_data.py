@@ -20,7 +20,7 @@ class Shape(Generic[T]):
 
     def __init__(self, decoder: msgspec.json.Decoder[T], text: str) -> None:
         """``text`` tells clients."""
-        self._decoder = decoder
+        self._decode = decoder.decode
         self._text = text
 
     def read(self, event: Event) -> T:
@@ -30,8 +30,8 @@ class Shape(Generic[T]):
             ChatError: BAD_REQUEST, saying what is expected.
         """
         try:
-            if not event.binary:
-                return event.decode(self._decoder)
+            if not event.attachments:
+                return self._decode(event.raw[1])
             problem = ", and takes no binary data"
         except IndexError:
             problem = ", and there is no data"

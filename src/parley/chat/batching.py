@@ -115,7 +115,7 @@ class Batcher(Generic[Item, Result]):
         else:
             self._submitted += 1
             self._waiting.append((item, done))
-            if self._may_begin:
+            if not self._begun and self._may_begin:
                 self._begun = True
                 self._turn.add(self)
         return self._submitted

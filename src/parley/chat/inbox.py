@@ -46,12 +46,17 @@ class Inbox:
         self.position = position
         return self._next_held()
 
+    def follow(self, seq: int) -> bool:
+        """True if the push ``seq`` is the next and nothing is missing: it counts as pushed then."""
+        position = self.position
+        if position is None or seq != position + 1 or self._held or self._heard > seq:
+            return False
+        self.position = seq
+        return True
+
     def offer(self, seq: int, packet: bytes) -> list[bytes]:
         """Take the push ``seq``; returns what is to be pushed now, in order."""
         position = self.position
-        if position is not None and seq == position + 1 and self._held is None:
-            self.position = seq  # as nearly always
-            return [packet]
         self.hear(seq)
         if position is not None and seq <= position:
             return []

@@ -24,32 +24,25 @@ class Answering(Protocol):
         """Send a packet with the JSON array of its values."""
 
 
-class Event:
+class Event(msgspec.Struct, eq=False):
     """One event that a client emitted."""
 
-    __slots__ = ("_attachments", "_id", "_raw", "_socket", "binary", "name", "wants_ack")
-
-    def __init__(
-        self,
-        socket: Answering,
-        name: str,
-        raw: list[msgspec.Raw],
-        ack_id: int | None,
-        attachments: list[bytes] | None,
-    ) -> None:
-        self.name = name
-        self._socket = socket
-        self._raw = raw
-        self._id = ack_id
-        self._attachments = attachments
-        self.binary = bool(attachments)
-        """Attachments came with it."""
-        self.wants_ack = ack_id is not None
-        """The client asked for an acknowledgement, which has not been given yet."""
+    socket: Answering
+    name: str
+    raw: list[msgspec.Raw]
+    """The name and the arguments, undecoded."""
+    ack_id: int | None = None
+    """None also when the acknowledgement has been given."""
+    attachments: list[bytes] | None = None
 
     def __len__(self) -> int:
         """The number of arguments."""
-        return len(self._raw) - 1
+        return len(self.raw) - 1
+
+    @property
+    def wants_ack(self) -> bool:
+        """The client asked for an acknowledgement, which has not been given yet."""
+        return self.ack_id is not None
 
     def args(self) -> list[Any]:
         """The arguments as Python's own types; attachments are ``bytes``.
@@ -57,7 +50,7 @@ class Event:
         Raises:
             PacketError: not valid JSON; the connection is closed if a handler lets it pass.
         """
-        return packets.decode_values(self._raw[1:], self._attachments or ())
+        return packets.decode_values(self.raw[1:], self.attachments or ())
 
     def decode(self, decoder: msgspec.json.Decoder[T], index: int = 0) -> T:
         """One argument, decoded by a typed decoder straight from the wire.
@@ -66,16 +59,16 @@ class Event:
             IndexError: there are fewer arguments.
             msgspec.DecodeError, UnicodeDecodeError, RecursionError: as the decoder does.
         """
-        return decoder.decode(self._raw[index + 1])
+        return decoder.decode(self.raw[index + 1])
 
     def ack(self, *values: object) -> None:
         """Answer the acknowledgement, if one was asked for and not yet given."""
-        if self.wants_ack:
-            self.wants_ack = False
-            self._socket.send_values(PacketType.ACK, self._id, values)
+        if self.ack_id is not None:
+            ack_id, self.ack_id = self.ack_id, None
+            self.socket.send_values(PacketType.ACK, ack_id, values)
 
     def ack_json(self, array: bytes) -> None:
         """As :meth:`ack`, with the JSON array of the values already encoded."""
-        if self.wants_ack:
-            self.wants_ack = False
-            self._socket.send_json(PacketType.ACK, self._id, array)
+        if self.ack_id is not None:
+            ack_id, self.ack_id = self.ack_id, None
+            self.socket.send_json(PacketType.ACK, ack_id, array)

@@ -60,6 +60,7 @@ class Phase(enum.Enum):
 # For what every message passes: Python 3.11 takes as long to find an enum's member as for a call.
 _HANDSHAKE, _OPEN, _CLOSED = Phase.HANDSHAKE, Phase.OPEN, Phase.CLOSED
 _TEXT: Final = Opcode.TEXT
+_BINARY: Final = Opcode.BINARY
 
 
 class WebSocketTransport(asyncio.Protocol):
@@ -164,10 +165,10 @@ class WebSocketTransport(asyncio.Protocol):
             self.pause()
 
     def send_text(self, packet: bytes) -> None:
-        self._queue(_TEXT, packet)
+        self._queue(frames.text_header(len(packet)), packet)
 
     def send_binary(self, content: bytes) -> None:
-        self._queue(Opcode.BINARY, content)
+        self._queue(frames.frame_header(_BINARY, len(content)), content)
 
     def flush(self) -> None:
         if self._write_paused or not self._out or self._phase is _CLOSED:
@@ -201,14 +202,13 @@ class WebSocketTransport(asyncio.Protocol):
 
     # -- within
 
-    def _queue(self, opcode: Opcode, payload: bytes) -> None:
+    def _queue(self, header: bytes, payload: bytes) -> None:
         if self._write_paused and not self._may_wait(payload):
             return
         out = self._out
         if not out:
             self.engine.batch.add(self)
-        out.append(frames.frame_header(opcode, len(payload)))
-        out.append(payload)
+        out += (header, payload)
 
     def _may_wait(self, payload: bytes) -> bool:
         """False if too much waits already for a client that doesn't read: that ends it."""
@@ -226,15 +226,15 @@ class WebSocketTransport(asyncio.Protocol):
         for taken, (opcode, payload) in enumerate(messages):
             if self._phase is _OPEN:
                 session = self._session
-                data = opcode is _TEXT or opcode is Opcode.BINARY
-                if taken >= TURN or (data and session.paused):
+                data = opcode is _TEXT or opcode is _BINARY
+                if taken >= TURN or (session.paused and data):
                     self._keep(messages, taken)
                     return
+                if opcode is _TEXT:
+                    session.receive_text(payload)
+                    continue
                 if data:
-                    if opcode is _TEXT:
-                        session.receive_text(payload)
-                    else:
-                        session.receive_binary(payload)
+                    session.receive_binary(payload)
                     continue
             self._take_other(opcode, payload)
             if self._upgrade is not None and self._upgrade.busy:
@@ -261,7 +261,7 @@ class WebSocketTransport(asyncio.Protocol):
         elif self._phase is Phase.CLOSING:
             pass  # what a peer sends before it sees our Close frame is not for us
         elif opcode == Opcode.PING:
-            self._queue(Opcode.PONG, payload)
+            self._queue(frames.frame_header(Opcode.PONG, len(payload)), payload)
         elif opcode == Opcode.TEXT and self._upgrade is not None:
             self._upgrade.take(payload)
         elif opcode == Opcode.BINARY:

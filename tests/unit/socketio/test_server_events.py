@@ -254,7 +254,7 @@ async def test_attachments_are_put_in_their_places() -> None:
 async def test_an_event_tells_whether_it_is_binary() -> None:
     taken = Taken()
     seen: list[bool] = []
-    taken.namespace.on("event")(lambda socket, event: seen.append(event.binary))
+    taken.namespace.on("event")(lambda socket, event: seen.append(bool(event.attachments)))
     taken.peer.say('2["event"]', '51-7["event",{"_placeholder":true,"num":0}]')
     taken.peer.attach(b"")
     assert seen == [False, True]
