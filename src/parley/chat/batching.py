@@ -115,7 +115,7 @@ class Batcher(Generic[Item, Result]):
         else:
             self._submitted += 1
             self._waiting.append((item, done))
-            if not self._begun and self._may_begin:
+            if not self._begun and len(self._untold) < _UNTOLD:
                 self._begun = True
                 self._turn.add(self)
         return self._submitted
@@ -160,13 +160,10 @@ class Batcher(Generic[Item, Result]):
 
     # -- within
 
-    def _begin(self) -> None:
-        self._begun = True
-        self.flush()
-
-    @property
-    def _may_begin(self) -> bool:
-        return not self._begun and len(self._untold) < _UNTOLD
+    def _go_on(self) -> None:
+        if self._waiting and not self._begun and len(self._untold) < _UNTOLD:
+            self._begun = True
+            self.flush()
 
     def _take(self) -> Batch[Item, Result]:
         size = min(max(len(self._waiting) // 2, _SMALL), self._max_batch)
@@ -178,8 +175,7 @@ class Batcher(Generic[Item, Result]):
         self._begun = False
         telling = bool(self._untold)
         self._untold.append((batch, self._results(batch, answer)))
-        if self._waiting and self._may_begin:
-            self._begin()  # first of all: the database is busy while we tell
+        self._go_on()  # first of all: the database is busy while we tell
         if not telling:
             self._tell(0)
 
@@ -197,7 +193,7 @@ class Batcher(Generic[Item, Result]):
             self._waiting.clear()
             logger.warning("the store did not answer %d requests: %s", len(batch), exc)
             return [store_unavailable()] * len(batch)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             logger.exception("a batch of %d failed", len(batch))
             return [internal()] * len(batch)
         return results
@@ -220,7 +216,6 @@ class Batcher(Generic[Item, Result]):
         if self._batch_done is not None:
             self._batch_done.set_result(None)
             self._batch_done = None
-        if self._waiting and self._may_begin:
-            self._begin()
+        self._go_on()
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell, 0)

@@ -92,8 +92,8 @@ class PostgresStore:
         if self._closing is not None:
             committed.fail(StoreUnavailable(CLOSED))
             return committed
-        self._no_commit.clear()
         batch = Batch(chats, receipts, {})
+        self._no_commit.clear()
         if self._writer.ready and batch.statement and not any(new.chosen_id for new in chats):
             rows = self._writer.run(batch.statement, batch.arguments)
             rows.then(partial(self._answered, committed, chats, receipts, batch))
