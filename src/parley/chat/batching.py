@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 _SLICE: Final = 250
 """Callbacks called before others get their turn."""
-_SMALL: Final = 100
-"""Items that are not worth two batches.  Of more, half wait for the next: else all would be under
-way, or all be told, at the same time, and the database and we would wait for each other."""
 _UNTOLD: Final = 2
 """Batches whose callbacks are still to be called when no more are begun."""
 
@@ -166,9 +163,8 @@ class Batcher(Generic[Item, Result]):
             self.flush()
 
     def _take(self) -> Batch[Item, Result]:
-        size = min(max(len(self._waiting) // 2, _SMALL), self._max_batch)
-        batch = self._waiting[:size]
-        del self._waiting[:size]
+        batch = self._waiting[: self._max_batch]
+        del self._waiting[: self._max_batch]
         return batch
 
     def _answered(self, batch: Batch[Item, Result], answer: Answer[Sequence[Result]]) -> None:

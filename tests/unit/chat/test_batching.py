@@ -89,14 +89,6 @@ async def test_what_comes_while_one_is_under_way_makes_up_the_next() -> None:
     assert len(asker.batcher) == 0
 
 
-async def test_of_many_half_wait_for_the_next() -> None:
-    asker = Asker(max_batch=1_000, max_waiting=1_000)
-    asker.submit(*range(400))
-    await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
-    assert [len(batch) for batch in asker.runner.batches] == [200, 100, 100]
-    assert [item for item, _ in asker.outcomes] == list(range(400))
-
-
 async def test_nothing_is_called_before_submit_returns() -> None:
     asker = Asker()
     asker.submit(1, 2)
