@@ -58,6 +58,18 @@ class Answer(Generic[T]):
         self.then(partial(changed._change, change))
         return changed
 
+    @property
+    def failed(self) -> bool:
+        """An exception has come."""
+        return self._error is not None
+
+    def pass_to(self, other: Answer[T]) -> None:
+        """Give ``other`` what has come."""
+        if self._error is not None:
+            other.fail(self._error)
+        else:
+            other.set(self._result)
+
     def result(self) -> T:
         """What has come; raises the exception if that is what came."""
         if self._error is not None:

@@ -66,6 +66,18 @@ def test_one_that_is_made_from_another_may_fail(fails_first: bool) -> None:
         assert heard == ["invalid literal for int() with base 10: 'seven'"]
 
 
+def test_what_has_come_can_be_passed_to_another() -> None:
+    first: Answer[int] = Answer()
+    failed: Answer[int] = Answer()
+    second: Answer[int] = Answer()
+    third: Answer[int] = Answer()
+    first.set(1)
+    first.pass_to(second)
+    failed.fail(ValueError("no"))
+    failed.pass_to(third)
+    assert (listened(second), listened(third)) == ([1], ["no"])
+
+
 async def test_it_can_be_awaited() -> None:
     answer: Answer[int] = Answer()
     asyncio.get_running_loop().call_soon(answer.set, 1)

@@ -168,19 +168,20 @@ class Delivery:
         if inbox is None:
             return
         if inbox.follow(seq):  # as nearly always
-            for device in inbox.devices:
-                device.send(packet)
-                self.pushed += 1
+            self._push(inbox, packet)
             return
-        self._push(inbox, inbox.offer(seq, packet))
+        self._push_all(inbox, inbox.offer(seq, packet))
         if inbox.missing:
             self._repair.check(inbox)
 
     def _take(self, inbox: Inbox, entry: InboxEntry) -> None:
-        self._push(inbox, inbox.offer(entry.seq, self._encode(entry.chat)))
+        self._push_all(inbox, inbox.offer(entry.seq, self._encode(entry.chat)))
 
-    def _push(self, inbox: Inbox, ready: list[bytes]) -> None:
+    def _push_all(self, inbox: Inbox, ready: list[bytes]) -> None:
         for packet in ready:
-            for device in inbox.devices:
-                device.send(packet)
-                self.pushed += 1
+            self._push(inbox, packet)
+
+    def _push(self, inbox: Inbox, packet: bytes) -> None:
+        for device in inbox.devices:
+            device.send(packet)
+            self.pushed += 1

@@ -99,7 +99,6 @@ class Store(Protocol):
           same call.  Marking twice is fine.  Of all receipts of a chat, whoever
           commits them and when, one outcome names its sender.
         - Calls are never concurrent (the service has one committer).
-        - The answer comes after the call has returned.
         """
         ...
 

@@ -201,10 +201,7 @@ class PostgresStore:
 
         def end(outcome: Answer[Committed]) -> None:
             self._no_commit.set()
-            try:
-                committed.set(outcome.result())
-            except BaseException as error:
-                committed.fail(error)
+            outcome.pass_to(committed)
 
         answer_of(self._translated(self._commit(chats, receipts, failed))).then(end)
 

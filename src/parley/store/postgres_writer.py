@@ -67,13 +67,9 @@ class Writer:
         timer: asyncio.TimerHandle, wire: Wire, rows: Answer[list[Row]], answer: Answer[list[Row]]
     ) -> None:
         timer.cancel()
-        try:
-            result = answer.result()
-        except BaseException as error:
+        if answer.failed:
             wire.abort(ConnectionError(LOST))
-            rows.fail(error)
-        else:
-            rows.set(result)
+        answer.pass_to(rows)
 
     async def _renew(self, deadline: float) -> None:
         if self._wire is not None:
