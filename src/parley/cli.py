@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OK = 0
-NOT_ALL_STORED = 1
+NOT_ALL_STORED = NOT_SOUND = 1
 CANNOT_START = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` and return its exit status.
 
     0: done, or stopped by SIGINT or SIGTERM.  1: a message of `parley chat` was
-    not stored.  2: it could not start, and one message on standard error says
-    why and what to do.
+    not stored, or `parley audit` found something.  2: it could not start, and
+    one message on standard error says why and what to do.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -164,6 +164,14 @@ def _migrate(arguments: argparse.Namespace) -> int:
     else:
         print(f"The database was brought from version {before} to version {after}.")
     return OK
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    settings = load_settings(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    from parley.backends import audit  # noqa: PLC0415 - late, as in _serve_here
+
+    return OK if asyncio.run(audit(settings, _print)) else NOT_SOUND
 
 
 def _who(arguments: argparse.Namespace) -> int:
@@ -271,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_dev(commands)
     _add_start(commands)
     _add_migrate(commands)
+    _add_audit(commands)
     _add_who(commands)
     _add_token(commands)
     _add_chat(commands)
@@ -324,6 +333,17 @@ def _add_migrate(commands: _Commands) -> None:
         "settings. It does so itself, if its database user may.",
     )
     migrate.set_defaults(command=_migrate)
+
+
+def _add_audit(commands: _Commands) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="check the database: inboxes without gaps, nothing lost, nothing twice",
+        description="Check that the database holds what Parley promises, with the settings of "
+        "`parley start`; it may be running. Changes nothing. The exit status is 0 when the "
+        "database is sound, 1 if something was found, and 2 if it could not be looked at.",
+    )
+    audit.set_defaults(command=_audit)
 
 
 def _add_who(commands: _Commands) -> None:
