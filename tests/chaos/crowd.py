@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import socketio.exceptions
 
@@ -15,8 +15,11 @@ from tests.e2e.server import HUSH, Entrance, new_user
 
 from .form import FORM
 
-TRANSPORTS: Final = (["websocket"], ["polling"], None)
-"""In turn; None is polling, then WebSocket."""
+Transports: TypeAlias = Sequence[list[str] | None]
+
+ALL: Final[Transports] = (["websocket"], ["polling"], None)
+"""None is polling, then WebSocket."""
+WEBSOCKETS: Final[Transports] = (["websocket"], None)
 RECEIVERS: Final = 3
 _WAIT: Final = 1.0
 """Seconds in which one who doesn't send again waits for the acknowledgements of a burst."""
@@ -107,7 +110,11 @@ class Crowd:
 
     @classmethod
     async def gather(
-        cls, entrances: Sequence[Entrance], others: Sequence[Entrance], devices: Devices
+        cls,
+        entrances: Sequence[Entrance],
+        others: Sequence[Entrance],
+        transports: Transports,
+        devices: Devices,
     ) -> Crowd:
         """Everybody connects and begins.
 
@@ -118,15 +125,15 @@ class Crowd:
         users = [new_user() for _ in range(RECEIVERS)]
         for turn, user in enumerate(users):
             for number, place in enumerate((*entrances, *others)):
-                transports = TRANSPORTS[(turn + number) % len(TRANSPORTS)]
-                device = await devices.connect(place, user, transports, reconnection=True)
+                how = transports[(turn + number) % len(transports)]
+                device = await devices.connect(place, user, how, reconnection=True)
                 crowd._at.setdefault(place, []).append(Reader(device))
         crowd.readers = [reader for readers in crowd._at.values() for reader in readers]
         for number, place in enumerate(entrances):
             for turn, user in enumerate(users):
                 kind = HastyWriter if (turn + number) % RECEIVERS == 0 else Writer
-                transports = TRANSPORTS[0] if kind is HastyWriter else TRANSPORTS[turn]
-                device = await devices.connect(place, transports=transports, reconnection=True)
+                how = transports[0 if kind is HastyWriter else turn % len(transports)]
+                device = await devices.connect(place, transports=how, reconnection=True)
                 crowd.writers.append(kind(device, user))
         return crowd
 

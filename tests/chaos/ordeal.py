@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from tests.e2e.clients import Devices
 from tests.e2e.server import Entrance
 
-from .crowd import Crowd
+from .crowd import ALL, Crowd, Transports
 from .evidence import Counts, check_devices, check_store, count
 from .form import FORM
 from .site import Place, aside
@@ -60,6 +60,7 @@ class Ordeal:
         self,
         fault: Callable[[Crowd], Awaitable[None]],
         entrances: Sequence[Entrance] | None = None,
+        transports: Transports = ALL,
     ) -> Crowd:
         """Have a crowd write at the place, and ``fault`` happen; then check all that must hold.
 
@@ -67,7 +68,7 @@ class Ordeal:
         acknowledged and shown again.  ``entrances``: instead of the place's.
         """
         ways = entrances or self._place.entrances
-        crowd = await Crowd.gather(ways, self._place.others, self._devices)
+        crowd = await Crowd.gather(ways, self._place.others, transports, self._devices)
         try:
             await crowd.flowing()
             for _ in range(FORM.rounds):

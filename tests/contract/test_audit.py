@@ -58,9 +58,9 @@ class SqliteFile:
 
 
 class PostgresDatabase:
-    def __init__(self, server: Postgres, name: str, *, pooler: bool = False) -> None:
+    def __init__(self, server: Postgres, name: str) -> None:
         self._server, self._name = server, name
-        self.options = server.options(database=name, pooler=pooler)
+        self.options = server.options(database=name)
 
     async def open(self) -> Store:
         return await PostgresStore.open(self.options)
@@ -73,7 +73,7 @@ class PostgresDatabase:
         return await postgres_audit.audit(self.options, tell)
 
 
-@pytest.fixture(params=["sqlite", "postgres", "postgres by pooler"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """One without tables yet."""
     if request.param == "sqlite":
@@ -81,7 +81,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         return
     server: Postgres = request.getfixturevalue("postgres")
     with server.temporary_database() as name:
-        yield PostgresDatabase(server, name, pooler="pooler" in request.param)
+        yield PostgresDatabase(server, name)
 
 
 @pytest.fixture
@@ -352,6 +352,13 @@ class TestSqlite:
 
 
 class TestPostgres:
+    async def test_by_a_pooler(self, postgres: Postgres) -> None:
+        with postgres.temporary_database() as name:
+            database = PostgresDatabase(postgres, name)
+            database.options = postgres.options(database=name, pooler=True)
+            await (await database.open()).close()
+            assert not await findings(database)
+
     async def test_a_server_that_is_away(self, postgres: Postgres) -> None:
         database = PostgresDatabase(postgres, postgres.database)
         database.options = postgres.options(port=1)

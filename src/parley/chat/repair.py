@@ -165,8 +165,9 @@ class Repair:
             if left <= 0:
                 return
             with suppress(TimeoutError):
-                # The bus may go away meanwhile.
-                await asyncio.wait_for(self._hurry.wait(), min(left, intervals.away))
+                # The bus may go away meanwhile. Not wait_for, which may lose a cancellation.
+                async with asyncio.timeout(min(left, intervals.away)):
+                    await self._hurry.wait()
 
     async def _compare(self, owners: Sequence[UserId]) -> None:
         before = {owner: inbox.position for owner, inbox in self._of(owners)}
