@@ -19,6 +19,8 @@ from .site import Place, Site
 
 MakeOrdeal: TypeAlias = Callable[[Place], Ordeal]
 
+collect_ignore = [] if IS_LONG else ["test_storm.py"]
+
 _LONG_TEST = 900
 """Seconds."""
 

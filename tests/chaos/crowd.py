@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 import socketio.exceptions
 
-from tests.cluster.conversation import PAUSE, Reader, send_surely
-from tests.e2e.clients import Chat, Device, Devices
+from tests.cluster.conversation import PAUSE, Reader, send_surely, until
+from tests.e2e.clients import Device, Devices
 from tests.e2e.server import HUSH, Entrance, new_user
 
+from .evidence import Inboxes, Message, Record, Seen
 from .form import FORM
 
 Transports: TypeAlias = Sequence[list[str] | None]
@@ -21,33 +22,34 @@ ALL: Final[Transports] = (["websocket"], ["polling"], None)
 """None is polling, then WebSocket."""
 WEBSOCKETS: Final[Transports] = (["websocket"], None)
 RECEIVERS: Final = 3
+_LATELY: Final = 200
+"""Messages that are looked at to see whether some arrive."""
 _WAIT: Final = 1.0
 """Seconds in which one who doesn't send again waits for the acknowledgements of a burst."""
 
 
-class Message(NamedTuple):
-    """What somebody has tried to send."""
+class Counts(NamedTuple):
+    """How much there was of everything."""
 
-    text: str
-    """No other message has it; the number at its end is the order."""
-    connection: int
-    """Which of the device's connections it was, from 1."""
-    since: float
-    """When it was tried first, in the loop's time."""
+    sent: int
+    acknowledged: int
+    shown: int
+    """Messages that were pushed, each to several devices."""
+    devices: int
+    stayed: int
+    """Devices that were never disconnected."""
 
 
 class Writer:
-    """Sends numbered messages to one receiver, and remembers each, and each acknowledgement."""
+    """Sends numbered messages to one receiver, each again and again until it is acknowledged."""
 
-    pause = PAUSE / 10
-    in_order_throughout = True
-    """One at a time, so that they are in order whatever happens; else so on each connection."""
+    surely: ClassVar[bool] = True
+    pause: ClassVar[float] = PAUSE / 10
+    """Seconds."""
 
     def __init__(self, device: Device, receiver: str) -> None:
         self.device = device
-        self.receiver = receiver
-        self.tried: list[Message] = []
-        self.acknowledged: list[Chat] = []
+        self.record = Record(device.user, receiver, self.surely)
         self._stop = False
         self._task = asyncio.create_task(self._write_on())
 
@@ -61,34 +63,39 @@ class Writer:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
+    def check(self) -> None:
+        """Raise what it has failed with, if it has."""
+        if self._task.done():
+            self._task.result()
+
     async def _write_on(self) -> None:
         while not self._stop:
             await self._write()
             await asyncio.sleep(self.pause)
 
     async def _write(self) -> None:
-        """Send a message again and again until it is acknowledged, with one id."""
-        self.acknowledged.append(await send_surely(self.device, self.receiver, self._next()))
+        chat = await send_surely(self.device, self.record.receiver, self._next())
+        self.record.acknowledged.append(chat)
 
     def _next(self) -> str:
-        text = f"{HUSH} {self.device.user} {self.receiver} {len(self.tried)}"
+        record = self.record
+        text = f"{HUSH} {record.sender} {record.receiver} {len(record.tried)}"
         connection = len(self.device.received("connect"))
-        self.tried.append(Message(text, connection, asyncio.get_running_loop().time()))
+        record.tried.append(Message(text, connection, asyncio.get_running_loop().time()))
         return text
 
 
 class HastyWriter(Writer):
     """Sends bursts, without ids of its own, and nothing twice: what fails may be lost."""
 
+    surely = False
     pause = PAUSE
-    in_order_throughout = False
 
     async def _write(self) -> None:
         answers: list[asyncio.Future[Any]] = []
-        # Not connected: what it has tried is lost.
-        with suppress(socketio.exceptions.SocketIOError):
+        with suppress(socketio.exceptions.SocketIOError):  # it isn't connected
             for _ in range(FORM.burst):
-                draft = {"receiver": self.receiver, "message": self._next()}
+                draft = {"receiver": self.record.receiver, "message": self._next()}
                 answer = await self.device.request("send message", draft)
                 answer.add_done_callback(self._heard)
                 answers.append(answer)
@@ -97,7 +104,7 @@ class HastyWriter(Writer):
 
     def _heard(self, answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and "error" not in answer.result():
-            self.acknowledged.append(answer.result())
+            self.record.acknowledged.append(answer.result())
 
 
 class Crowd:
@@ -132,22 +139,36 @@ class Crowd:
         for number, place in enumerate(entrances):
             for turn, user in enumerate(users):
                 kind = HastyWriter if (turn + number) % RECEIVERS == 0 else Writer
-                how = transports[0 if kind is HastyWriter else turn % len(transports)]
+                how = transports[turn % len(transports)] if kind is Writer else ["websocket"]
                 device = await devices.connect(place, transports=how, reconnection=True)
                 crowd.writers.append(kind(device, user))
         return crowd
+
+    @property
+    def records(self) -> list[Record]:
+        """What was sent."""
+        return [writer.record for writer in self.writers]
+
+    @property
+    def users(self) -> list[str]:
+        """To whom it was sent."""
+        return sorted({record.receiver for record in self.records})
 
     def at(self, place: Entrance) -> list[Reader]:
         """The devices that connect at one of the places."""
         return self._at[place]
 
-    async def flowing(self, since: float = 0.0) -> None:
-        """Wait until each receiver's devices know of a message of each writer's tried ``since``."""
+    async def flows(self, since: float = 0.0) -> None:
+        """Wait until of each writer's messages one that was tried ``since`` is known everywhere.
+
+        That is, to the writer as stored, and to each device of its receiver.
+        """
         waiting = list(self.writers)
         async with asyncio.timeout(FORM.patience):
             while waiting:
-                waiting = [writer for writer in waiting if not self._flows(writer, since)]
-                self.check()
+                waiting = [each for each in waiting if not self._flows(each.record, since)]
+                for writer in self.writers:
+                    writer.check()
                 await asyncio.sleep(PAUSE / 5)
 
     async def stop(self) -> None:
@@ -162,20 +183,28 @@ class Crowd:
         for reader in self.readers:
             reader.leave()
 
-    def check(self) -> None:
-        """Raise what a writer has raised, if one has."""
-        for writer in self.writers:
-            if writer._task.done():
-                writer._task.result()
+    async def seen(self, reader: Reader, inboxes: Inboxes) -> Seen:
+        """What a device was shown, as soon as nothing is missing and nothing on its way."""
+        device = reader.device
+        count = len(inboxes[device.user])
+        await until(lambda: len(reader.known()) >= count)
+        await device.settle()
+        live = [[chat["id"] for chat in chats] for chats in device.live]
+        return Seen(live, set(reader.known()), device.undisturbed)
 
-    def of(self, user: str) -> list[Reader]:
-        """The devices of a user."""
-        return [reader for reader in self.readers if reader.device.user == user]
-
-    def _flows(self, writer: Writer, since: float) -> bool:
-        wanted = {chat["message"]: chat["id"] for chat in writer.acknowledged[-FORM.burst * 4 :]}
-        new = [message.text for message in writer.tried if message.since >= since]
-        return any(
-            text in wanted and all(wanted[text] in each.known() for each in self.of(writer.receiver))
-            for text in new[-FORM.burst * 4 :]
+    def count(self) -> Counts:
+        """For the report."""
+        return Counts(
+            sent=sum(len(record.tried) for record in self.records),
+            acknowledged=sum(len(record.acknowledged) for record in self.records),
+            shown=sum(len(chats) for reader in self.readers for chats in reader.device.live),
+            devices=len(self.readers),
+            stayed=sum(reader.device.undisturbed for reader in self.readers),
         )
+
+    def _flows(self, record: Record, since: float) -> bool:
+        lately = {message.text for message in record.tried[-_LATELY:] if message.since >= since}
+        ids = [each["id"] for each in record.acknowledged[-_LATELY:] if each["message"] in lately]
+        readers = [each for each in self.readers if each.device.user == record.receiver]
+        return any(all(chat in reader.known() for reader in readers) for chat in ids)
+

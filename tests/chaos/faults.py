@@ -25,7 +25,9 @@ _MOMENT: Final = 0.05
 """Seconds."""
 _CUTS: Final = 10
 _COMMITTING: Final = "query LIKE '%INSERT INTO heads%' AND pid <> pg_backend_pid()"
-_WAITING: Final = f"SELECT pid FROM pg_stat_activity WHERE {_COMMITTING} AND wait_event_type = 'Lock'"  # noqa: S608 - a constant
+_WAITING: Final = (
+    f"SELECT pid FROM pg_stat_activity WHERE {_COMMITTING} AND wait_event_type = 'Lock'"  # noqa: S608 - a constant
+)
 
 
 class Fault(NamedTuple):
@@ -131,13 +133,13 @@ FAULTS: Final = {
 @asynccontextmanager
 async def _commits_held_up(site: Site, crowd: Crowd) -> AsyncIterator[Any]:
     """Commits to one inbox are in the midst of their transaction meanwhile."""
-    owner = crowd.writers[0].receiver
+    owner = crowd.users[0]
     holder = await connect(site.postgres.options())
     administrator = await connect(site.postgres.options())
     try:
         async with asyncio.timeout(FORM.patience), holder.transaction():
             await holder.fetch("SELECT FROM heads WHERE owner = $1 FOR UPDATE", owner)
-            while not await administrator.fetch(_WAITING):
+            while not await administrator.fetch(_WAITING):  # noqa: ASYNC110 - nothing tells when
                 await asyncio.sleep(_MOMENT)
             yield administrator
     finally:

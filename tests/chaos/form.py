@@ -23,7 +23,7 @@ class Form(NamedTuple):
     """Seconds after which a load that doesn't flow again is a failure."""
 
 
-SHORT: Final = Form(rounds=1, calm=0.3, fault=1.5, burst=10, patience=6 * PATIENCE)
+SHORT: Final = Form(rounds=1, calm=0.3, fault=1.0, burst=10, patience=6 * PATIENCE)
 LONG: Final = Form(rounds=8, calm=1.5, fault=4.0, burst=30, patience=9 * PATIENCE)
 
 IS_LONG: Final = os.environ.get("PARLEY_CHAOS") == "long"

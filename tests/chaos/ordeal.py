@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 from tests.e2e.clients import Devices
 from tests.e2e.server import Entrance
 
-from .crowd import ALL, Crowd, Transports
-from .evidence import Counts, check_devices, check_store, count
+from .crowd import ALL, Counts, Crowd, Transports
+from .evidence import check_device, check_store
 from .form import FORM
 from .site import Place, aside
 
@@ -70,7 +70,7 @@ class Ordeal:
         ways = entrances or self._place.entrances
         crowd = await Crowd.gather(ways, self._place.others, transports, self._devices)
         try:
-            await crowd.flowing()
+            await crowd.flows()
             for _ in range(FORM.rounds):
                 await asyncio.sleep(FORM.calm)
                 await fault(crowd)
@@ -78,19 +78,20 @@ class Ordeal:
             await asyncio.sleep(FORM.calm)
             await aside(self._place.heal)
             await crowd.stop()
-            users = sorted({writer.receiver for writer in crowd.writers})
-            inboxes = await asyncio.to_thread(self._place.inboxes, users)
-            check_store(crowd, inboxes)
-            await check_devices(crowd, inboxes)
+            inboxes = await asyncio.to_thread(self._place.inboxes, crowd.users)
+            check_store(crowd.records, inboxes)
+            for reader in crowd.readers:
+                check_device(await crowd.seen(reader, inboxes), inboxes[reader.device.user])
             await aside(self._place.audit)
         finally:
             await crowd.abandon()
-        report = Report(self._name, self._recoveries, count(crowd), sum(map(len, inboxes.values())))
+        stored = sum(map(len, inboxes.values()))
+        report = Report(self._name, self._recoveries, crowd.count(), stored)
         report.save()
         reports.append(report)
         return crowd
 
     async def _recover(self, crowd: Crowd) -> None:
         since = asyncio.get_running_loop().time()
-        await crowd.flowing(since)
+        await crowd.flows(since)
         self._recoveries.append(round(asyncio.get_running_loop().time() - since, 2))

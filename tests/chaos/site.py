@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +33,11 @@ QUICK = {
     "INBOX_CHECK_INTERVAL": "1",
     "LIST_MAX_CHATS": "50000",
 }
+# For both databases.
+_STORED = """
+SELECT CAST(owner AS text), inbox.seq, CAST(id AS text), CAST(sender AS text), message
+FROM inbox JOIN chats ON receiver = owner AND id = chat_id
+ORDER BY owner, inbox.seq"""
 
 
 class Place(Protocol):
@@ -132,12 +137,7 @@ class Site:
         )
 
     def inboxes(self, owners: Sequence[str]) -> Inboxes:
-        rows = self.postgres.execute(
-            "SELECT owner::text, inbox.seq, id::text, sender::text, message FROM inbox"
-            " JOIN chats ON receiver = owner AND id = chat_id"
-            f" WHERE owner IN ({_quoted(owners)}) ORDER BY owner, inbox.seq"
-        )
-        return _by_owner(owners, rows)
+        return _by_owner(owners, self.postgres.execute(_STORED))
 
     def audit(self) -> str:
         # Not through the proxy, which may be told to harm whoever comes next.
@@ -165,12 +165,7 @@ class Lone:
 
     def inboxes(self, owners: Sequence[str]) -> Inboxes:
         with closing(sqlite3.connect(self.server.database)) as db:
-            rows = db.execute(
-                "SELECT owner, inbox.seq, id, sender, message FROM inbox"
-                " JOIN chats ON receiver = owner AND id = chat_id"
-                f" WHERE owner IN ({_quoted(owners)}) ORDER BY owner, inbox.seq"
-            ).fetchall()
-        return _by_owner(owners, rows)
+            return _by_owner(owners, db.execute(_STORED))
 
     def audit(self) -> str:
         return _audit(self.server.settings)
@@ -207,18 +202,15 @@ async def aside(*actions: Callable[[], object]) -> None:
         await asyncio.to_thread(action)
 
 
-def _audit(settings: Any) -> str:
+def _audit(settings: Mapping[str, str]) -> str:
     done = parley(settings, "audit")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def _quoted(owners: Sequence[str]) -> str:
-    return ", ".join(f"'{owner}'" for owner in owners)
-
-
-def _by_owner(owners: Sequence[str], rows: Sequence[Any]) -> Inboxes:
+def _by_owner(owners: Sequence[str], rows: Iterable[Any]) -> Inboxes:
     inboxes: dict[str, list[Entry]] = {owner: [] for owner in owners}
     for owner, *entry in rows:
-        inboxes[owner].append(Entry(*entry))
+        if owner in inboxes:
+            inboxes[owner].append(Entry(*entry))
     return inboxes

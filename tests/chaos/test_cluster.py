@@ -25,7 +25,9 @@ def who_stays(site: Site, crowd: Crowd, fault: Fault) -> list[Reader]:
         case "all":
             return crowd.readers
         case "directly":
-            return [reader for place in (site.nodes[0], site.nodes[-1]) for reader in crowd.at(place)]
+            return [
+                reader for place in (site.nodes[0], site.nodes[-1]) for reader in crowd.at(place)
+            ]
         case "another":
             return crowd.at(site.nodes[-1])
     return []

@@ -20,7 +20,7 @@ async def test_when_the_network_is_slow(site: Site, ordeal: Ordeal) -> None:
 
     async def be_slow(crowd: Crowd) -> None:
         await aside(lambda: line.slow_down(BYTES, SECONDS))
-        await asyncio.sleep(2 * FORM.fault)
+        await asyncio.sleep(FORM.fault)
         await aside(line.speed_up)
 
     crowd = await ordeal.undergo(be_slow, entrances=(site.gate, site.nodes[-1]))

@@ -1,4 +1,4 @@
-"""Everything that can happen to a cluster, at random."""
+"""Everything that can happen to a cluster, at random; in the long form only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import pytest
 
 from .crowd import Crowd
 from .faults import FAULTS
-from .form import FORM, IS_LONG
+from .form import FORM
 from .ordeal import Ordeal
 from .site import Site
 
 
-@pytest.mark.skipif(not IS_LONG, reason="takes minutes: make test-chaos")
 @pytest.mark.parametrize("seed", range(3))
 async def test_when_one_fault_follows_another(site: Site, ordeal: Ordeal, seed: int) -> None:
     chosen = random.Random(seed).choices(list(FAULTS.values()), k=FORM.rounds)  # noqa: S311 - repeatable

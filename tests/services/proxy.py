@@ -105,7 +105,7 @@ class Proxy:
 
         New ones are welcome.
         """
-        self._do(lambda: [line.go_silent() for line in self._lines])
+        self._do(self._silence_all)
 
     def slow_down(self, size: int, delay: float) -> None:
         """Forward at most ``size`` bytes at once, in each direction, and each ``delay`` seconds."""
@@ -221,6 +221,10 @@ class Proxy:
         if line.silent:
             await self._stopping.wait()
 
+    def _silence_all(self) -> None:
+        for line in self._lines:
+            line.silent = True
+
     def _pace(self, size: int, delay: float) -> None:
         self._size, self._delay = size, delay
 
@@ -259,9 +263,6 @@ class _Line:
 
     def __init__(self) -> None:
         self.silent = False
-
-    def go_silent(self) -> None:
-        self.silent = True
 
 
 def _halves(data: bytes) -> list[bytes | None]:

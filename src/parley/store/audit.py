@@ -88,7 +88,8 @@ _CHECKS: Final = (
         SELECT receiver, id, seq FROM chats AS chat
         WHERE NOT EXISTS (
           SELECT 1 FROM inbox AS entry
-          WHERE entry.owner = chat.receiver AND entry.seq = chat.seq AND entry.chat_id = chat.id)""",
+          WHERE entry.owner = chat.receiver AND entry.seq = chat.seq
+            AND entry.chat_id = chat.id)""",
         "the message {1} to {0} is not in the inbox, at position {2}",
     ),
     Check(

@@ -38,7 +38,7 @@ _CHECKS: Final = (
         "every id is a UUID, in lower case",
         f"""
         SELECT receiver, id, sender FROM chats
-        WHERE id NOT GLOB '{_UUID}' OR receiver NOT GLOB '{_UUID}' OR sender NOT GLOB '{_UUID}'""",
+        WHERE id NOT GLOB '{_UUID}' OR receiver NOT GLOB '{_UUID}' OR sender NOT GLOB '{_UUID}'""",  # noqa: S608 - a constant
         "the message {1} from {2} to {0}",
     ),
 )
