@@ -207,4 +207,3 @@ class Crowd:
         ids = [each["id"] for each in record.acknowledged[-_LATELY:] if each["message"] in lately]
         readers = [each for each in self.readers if each.device.user == record.receiver]
         return any(all(chat in reader.known() for reader in readers) for chat in ids)
-

@@ -1,4 +1,4 @@
-"""What was sent, acknowledged, stored and shown, and what must hold of it when all is whole again."""
+"""What was sent, acknowledged, stored and shown, and what must hold of it in the end."""
 
 from __future__ import annotations
 

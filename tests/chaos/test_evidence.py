@@ -65,9 +65,7 @@ FLAWS: dict[str, tuple[Record, list[Entry], str]] = {
 
 
 @pytest.mark.parametrize(("record", "inbox", "complaint"), FLAWS.values(), ids=FLAWS)
-def test_a_flaw_of_the_store_is_noticed(
-    record: Record, inbox: list[Entry], complaint: str
-) -> None:
+def test_a_flaw_of_the_store_is_noticed(record: Record, inbox: list[Entry], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
         check_store([record], {BOB: inbox})
 

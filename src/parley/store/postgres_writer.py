@@ -81,8 +81,9 @@ class Writer:
         could come after those of the new one.
         """
         try:
-            while self._session is not None and await connection.fetch(_END, *self._session):
-                await asyncio.sleep(_LOOK)
+            with suppress(asyncpg.InsufficientPrivilegeError):  # an administrator may forbid it
+                while self._session is not None and await connection.fetch(_END, *self._session):  # noqa: ASYNC110 - nothing tells when
+                    await asyncio.sleep(_LOOK)
             [self._session] = await connection.fetch(_OURS)
         except BaseException as error:
             connection.terminate()

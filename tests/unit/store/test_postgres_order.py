@@ -1,4 +1,4 @@
-"""What is sent later is never stored earlier, even if the connection was lost in the midst of it."""
+"""What is sent later is never stored earlier, though a connection is lost in the midst of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_commit_that_was_under_way_on_a_lost_connection(postgres: Postgr
                 late = asyncio.create_task(
                     store.commit([chat(low, "late"), chat(high, "late")], [])
                 )
-                while not await holder.fetch(WAITING):
+                while not await holder.fetch(WAITING):  # noqa: ASYNC110 - nothing tells when
                     await asyncio.sleep(0.01)
                 await asyncio.to_thread(proxy.cut)  # the server doesn't notice
                 with pytest.raises(StoreUnavailable):
