@@ -22,7 +22,7 @@ from .site import QUICK, Lone, aside
 
 StartServer: TypeAlias = Callable[[Path], ChatServer]
 
-DISK = 4 << 20
+DISK = 64 << 20
 """Bytes."""
 
 
