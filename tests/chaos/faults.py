@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from parley.store.postgres_connect import connect
 from tests.services.proxy import Tricks
@@ -34,9 +34,9 @@ class Fault(NamedTuple):
     """Something that happens."""
 
     happen: Break
-    stays: str
-    """Whose devices must stay connected: ``all``, those that connect ``directly`` to a node, or
-    those that connect to ``another`` node than the one that it happens to; else none."""
+    stays: Literal["all", "directly", "another", "none"]
+    """Whose devices must stay connected: ``directly``, of those who connect to a node and not to
+    the balancer; ``another``, of those who connect to another node than that which is harmed."""
 
 
 async def kill_a_node(site: Site, crowd: Crowd) -> None:

@@ -30,4 +30,5 @@ def who_stays(site: Site, crowd: Crowd, fault: Fault) -> list[Reader]:
             ]
         case "another":
             return crowd.at(site.nodes[-1])
-    return []
+        case "none":
+            return []
