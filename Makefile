@@ -20,7 +20,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-cov \
+.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov \
 	lint format pre-commit docs budgets bench bench-quick lock clean
 
 # Lists the targets that have a text behind `##`, below the headings behind `##@`.
@@ -58,6 +58,9 @@ test-unit: $(INSTALLED) ## Run the fast tests, of one part at a time
 test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
 	$(BIN)/python -m pytest tests/e2e tests/conformance tests/cluster tests/page tests/examples \
 		tests/docs $(ARGS)
+
+test-chaos: $(INSTALLED) ## Break everything, again and again, while clients write (some 15 minutes)
+	PARLEY_CHAOS=long $(BIN)/python -m pytest tests/chaos $(ARGS)
 
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)

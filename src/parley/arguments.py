@@ -41,6 +41,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_dev(commands)
     _add_start(commands)
     _add_migrate(commands)
+    _add_audit(commands)
     _add_who(commands)
     _add_token(commands)
     _add_chat(commands)
@@ -94,6 +95,17 @@ def _add_migrate(commands: _Commands) -> None:
         "settings. It does so itself, if its database user may.",
     )
     migrate.set_defaults(command="migrate")
+
+
+def _add_audit(commands: _Commands) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="check the database: inboxes without gaps, nothing lost, nothing twice",
+        description="Check that the database holds what Parley promises, with the settings of "
+        "`parley start`; it may be running. Changes nothing. The exit status is 0 when the "
+        "database is sound, 1 if something was found, and 2 if it could not be looked at.",
+    )
+    audit.set_defaults(command="audit")
 
 
 def _add_who(commands: _Commands) -> None:

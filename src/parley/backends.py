@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import msgspec
 from parley.bus.local import LocalBus
 from parley.chat.ports import Bus, Store
 from parley.settings import Settings
-from parley.store import lockfile
+from parley.store import lockfile, sqlite_audit
 from parley.store.sqlite import BUSY_TIMEOUT, SqliteStore
 from parley.store.sqlite_schema import upgrade
 
@@ -88,3 +88,18 @@ async def migrate(settings: Settings) -> tuple[int, int]:
     path = Path(settings.database_db)
     with lockfile.serving(path):
         return await asyncio.to_thread(upgrade, path, BUSY_TIMEOUT)
+
+
+async def audit(settings: Settings, tell: Callable[[str], object]) -> bool:
+    """Check the database, whatever serves it meanwhile; True if it is sound.
+
+    ``tell`` is given the lines of a report, one by one.
+
+    Raises:
+        StoreBroken: it can't be looked at.
+    """
+    if settings.database_type == "postgres":
+        from parley.shared_backends import audit_postgres  # noqa: PLC0415 - late, as above
+
+        return await audit_postgres(settings, tell)
+    return await sqlite_audit.audit(Path(settings.database_db), tell)

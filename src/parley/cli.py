@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 OK = 0
-NOT_ALL_STORED = 1
+NOT_ALL_STORED = NOT_SOUND = 1
 CANNOT_START = 2
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` and return its exit status.
 
     0: done, or stopped by SIGINT or SIGTERM.  1: a message of `parley chat` was
-    not stored.  2: it could not start, and one message on standard error says
-    why and what to do.  128 and a signal's number: it ended what is no server.
+    not stored, or `parley audit` found something.  2: it could not start, and
+    one message on standard error says why and what to do.  128 and a signal's
+    number: it ended what is no server.
     """
     parser = command_line()
     arguments = parser.parse_args(argv)
@@ -159,6 +160,14 @@ def _migrate(arguments: argparse.Namespace) -> int:
     else:
         _answer(f"The database was brought from version {before} to version {after}.")
     return OK
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    settings = load_settings(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    from parley.backends import audit  # noqa: PLC0415 - late, as in _serve_here
+
+    return OK if asyncio.run(audit(settings, _answer)) else NOT_SOUND
 
 
 def _who(arguments: argparse.Namespace) -> int:
@@ -266,6 +275,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "dev": _dev,
     "start": _start,
     "migrate": _migrate,
+    "audit": _audit,
     "who": _who,
     "token": _token,
     "chat": _chat,

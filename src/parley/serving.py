@@ -19,6 +19,7 @@ import uvicorn
 from parley import processes
 from parley.app import NO_EXTRAS, PATH, Extras, Parley
 from parley.backends import Place, open_backends
+from parley.chat.ports import Clock
 from parley.clock import SystemClock
 from parley.settings import Settings
 from parley.socketio.front import FrontProtocol
@@ -34,6 +35,7 @@ _LOOK: Final = 0.1
 _KEEP_ALIVE: Final = 75
 """Seconds; longer than load balancers keep their side, so that they are the ones to close."""
 _ALONE: Final = Place()
+_SYSTEM_CLOCK: Final = SystemClock()
 
 
 def serve(
@@ -43,10 +45,11 @@ def serve(
     on_ready: Callable[[], None] | None = None,
     place: Place = _ALONE,
     extras: Extras = NO_EXTRAS,
+    clock: Clock = _SYSTEM_CLOCK,
 ) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT; then stop gracefully and return.
 
-    ``on_ready`` is called when connections are accepted.
+    ``on_ready`` is called when connections are accepted.  ``clock``: what time it is.
 
     Raises:
         BackendBroken: the database or Redis can't be used.
@@ -60,7 +63,7 @@ def serve(
         signal.signal(signal.SIGHUP, _say_how_to_restart)
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
     with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, sock, on_ready, place, extras))
+        runner.run(_serve(settings, sock, on_ready, place, extras, clock))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -78,10 +81,11 @@ async def _serve(
     on_ready: Callable[[], None] | None,
     place: Place,
     extras: Extras,
+    clock: Clock,
 ) -> None:
     stop = _StopSignals()
     async with open_backends(settings, place) as backends:
-        parley = Parley(settings, place, backends, SystemClock(), extras)
+        parley = Parley(settings, place, backends, clock, extras)
         try:
             await parley.start()
             server = _Server(_uvicorn_config(settings, parley), parley, on_ready)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from parley import __version__
@@ -18,7 +18,7 @@ from parley.errors import BusBroken
 from parley.model import UserId
 from parley.redis_options import RedisOptions
 from parley.settings import Settings
-from parley.store import postgres
+from parley.store import postgres, postgres_audit
 from parley.store.postgres import PostgresOptions, PostgresStore
 from parley.waiting import wait_for
 
@@ -68,6 +68,11 @@ async def migrate_postgres(settings: Settings) -> tuple[int, int]:
     """As :func:`parley.backends.migrate`."""
     options = postgres_options(settings)
     return await wait_for("PostgreSQL", lambda: postgres.migrate(options), settings.startup_timeout)
+
+
+async def audit_postgres(settings: Settings, tell: Callable[[str], object]) -> bool:
+    """As :func:`parley.backends.audit`."""
+    return await postgres_audit.audit(postgres_options(settings), tell)
 
 
 async def connected_users(settings: Settings, user: UserId | None) -> list[Connected]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import socketio.exceptions
 
@@ -108,25 +110,39 @@ class Reader:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self._known: dict[str, Chat] = {}
+        self._looked_at: Counter[str] = Counter()
+        """How much of what came with each event is known."""
         self._task = asyncio.create_task(self._read_on())
 
     async def stop(self, count: int) -> list[Chat]:
         """Wait until it knows so many chats; all that it knows then."""
         try:
-            await until(lambda: len(self._known()) >= count)
+            await until(lambda: len(self.known()) >= count)
         finally:
-            self._task.cancel()
-        return list(self._known().values())
+            self.leave()
+        return list(self.known().values())
 
-    def _known(self) -> dict[str, Chat]:
-        lists = self.device.received("unreceived messages")
-        chats = [chat for listed in lists for chat in listed] + self.device.received("message")
-        return {chat["id"]: chat for chat in chats}
+    def leave(self) -> None:
+        """Ask for nothing more."""
+        self._task.cancel()
+
+    def known(self) -> dict[str, Chat]:
+        """Every chat that it has been told of so far, by its id."""
+        lists = self._news("unreceived messages")
+        chats = [chat for listed in lists for chat in listed] + self._news("message")
+        self._known.update({chat["id"]: chat for chat in chats})
+        return self._known
+
+    def _news(self, event: str) -> list[Any]:
+        news = self.device.received(event)[self._looked_at[event] :]
+        self._looked_at[event] += len(news)
+        return news
 
     async def _read_on(self) -> None:
         connections = 0
         while True:
             connections += 1
-            await self.device.wait("connect", connections, patience=12 * PATIENCE)
+            await self.device.wait("connect", connections, patience=360 * PATIENCE)
             with suppress(socketio.exceptions.SocketIOError):  # it has been cut off meanwhile
                 await self.device.emit("unreceived messages")

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
 
 from tests.e2e.clients import Devices
 from tests.e2e.server import PATIENCE, ChatServer, new_user
+from tests.services.command import parley
 from tests.services.postgres import Postgres
 
 from .conftest import StartCluster
 from .conversation import PAUSE
 from .nodes import Cluster
-
-
-def parley(settings: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with the settings of a server."""
-    return subprocess.run(
-        [sys.executable, "-m", "parley", *words],
-        env={**os.environ, "JWT_SECRET_KEY": "x" * 32, **settings},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3 * PATIENCE,
-    )
 
 
 async def test_every_worker_shows_the_metrics_of_all(

@@ -19,7 +19,8 @@ BOB = UserId("b3a1c9d2-5e4f-4f6a-8b7c-2d1e0f9a8b7c")
 
 
 def chat(number: int) -> NewChat:
-    return NewChat(ChatId(f"0f8fad5b-d9cb-469f-a165-{number:012}"), ALICE, BOB, f"{number}", 1)
+    chat_id = ChatId(f"0f8fad5b-d9cb-469f-a165-{number:012}")
+    return NewChat(chat_id, ALICE, BOB, f"{number}", 1_760_000_000_000)
 
 
 def command(part: str) -> str:
@@ -38,7 +39,8 @@ async def test_an_sqlite_file_is_restored_as_it_was(
 ) -> None:
     store = await SqliteStore.open(tmp_path / "parley.db")
     await store.commit([chat(1)], [])
-    bash(command("VACUUM INTO"), tmp_path, environment)  # while it is open
+    settings = {"JWT_SECRET_KEY": "x" * 32, "DATABASE_TYPE": "sqlite"}
+    bash(command("VACUUM INTO"), tmp_path, {**environment, **settings})  # while it is open
     await store.commit([chat(2)], [])
     await store.close()
 

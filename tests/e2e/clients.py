@@ -46,6 +46,8 @@ class Device:
         self._transports = transports
         self._receipts = receipts
         self._received: dict[str, list[Any]] = {}
+        self.live: list[list[Chat]] = []
+        """The messages that were pushed to it: a list for each of its connections."""
         self._changed = asyncio.Event()
         self._sio = socketio.AsyncClient(
             reconnection=reconnection,
@@ -112,12 +114,19 @@ class Device:
     async def request(self, event: str, *args: Any) -> asyncio.Future[Any]:
         """Emit an event; the future is its acknowledgement."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await self._sio.emit(event, args, callback=future.set_result)
+
+        def answered(answer: Any) -> None:
+            if not future.done():  # somebody may have given up waiting
+                future.set_result(answer)
+
+        await self._sio.emit(event, args, callback=answered)
         return future
 
     async def call(self, event: str, *args: Any, patience: float = PATIENCE) -> Any:
         """Emit an event and wait for its acknowledgement."""
-        return await asyncio.wait_for(await self.request(event, *args), patience)
+        answer = await self.request(event, *args)
+        async with asyncio.timeout(patience):
+            return await answer
 
     async def send(self, receiver: str, message: str = HUSH, **more: str) -> Chat:
         """Send a message, which must succeed; the chat that was acknowledged."""
@@ -205,6 +214,10 @@ class Device:
 
     def _record(self, event: str, *args: Any) -> None:
         self.received(event).append(args[0] if args else None)
+        if event == "connect":
+            self.live.append([])
+        elif event == "message":
+            self.live[-1].append(args[0])
         self._changed.set()
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -49,10 +49,19 @@ class Entrance(Protocol):
 class ChatServer:
     """One server, with workers or without; may be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
-        """``settings`` may name a database; else it has an SQLite file in ``folder``."""
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("parley", "start"),
+    ) -> None:
+        """``settings`` may name a database; else it has an SQLite file in ``folder``.
+
+        ``program``: the Python module that serves, and its arguments.
+        """
         self.port = free_port()
         self._folder = folder
+        self._program = program
         self._log_file = folder / "server.log"
         self._environment = {
             **without_settings(),
@@ -72,6 +81,11 @@ class ChatServer:
     def secret(self) -> str:
         """What it signs tokens with."""
         return self._environment["JWT_SECRET_KEY"]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The variables that it is started with and that are settings."""
+        return {name: value for name, value in self._environment.items() if name in OURS}
 
     @property
     def database(self) -> Path:
@@ -106,7 +120,7 @@ class ChatServer:
         self._log_before = len(self.log())
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "parley", "start"],
+                [sys.executable, "-m", *self._program],
                 cwd=self._folder,  # where nobody keeps a .env
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,5 @@
-"""A bad network: a proxy that stops, cuts connections, and plays tricks on pub/sub messages."""
+"""A bad network: a proxy that is slow, stops, cuts connections, or lets them go silent, and that
+plays tricks on pub/sub messages."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ class Proxy:
         self._tls = tls
         self._tricks = tricks
         self._writers: set[asyncio.StreamWriter] = set()
-        self._cut_within = False
+        self._lines: set[_Line] = set()
+        self._cut_request = self._cut_reply = False
+        self._size, self._delay = _CHUNK, 0.0
         self._players = 0
         self._loop: asyncio.AbstractEventLoop
         self._flowing: asyncio.Event
@@ -89,9 +92,32 @@ class Proxy:
         """Cut all connections that there are; new ones are welcome."""
         self._do(self._abort_all)
 
+    def cut_within_request(self) -> None:
+        """Forward half of what a client says next, and cut that connection."""
+        self._do(lambda: setattr(self, "_cut_request", True))
+
     def cut_within_reply(self) -> None:
         """Forward half of what the target says next, and cut that connection."""
-        self._do(lambda: setattr(self, "_cut_within", True))
+        self._do(lambda: setattr(self, "_cut_reply", True))
+
+    def forget(self) -> None:
+        """Leave all connections that there are half open: neither end hears of the other again.
+
+        New ones are welcome.
+        """
+        self._do(self._silence_all)
+
+    def slow_down(self, size: int, delay: float) -> None:
+        """Forward at most ``size`` bytes at once, in each direction, and each ``delay`` seconds."""
+        self._do(lambda: self._pace(size, delay))
+
+    def speed_up(self) -> None:
+        """Undo :meth:`slow_down`."""
+        self._do(lambda: self._pace(_CHUNK, 0.0))
+
+    def play(self, tricks: Tricks | None) -> None:
+        """Play other tricks, or none, on the connections that come from now on."""
+        self._do(lambda: setattr(self, "_tricks", tricks))
 
     # -- in the thread
 
@@ -157,14 +183,18 @@ class Proxy:
         back: asyncio.StreamWriter,
     ) -> None:
         """Until either side has ended."""
-        play = self._player()
+        play, line = self._player(), _Line()
         pumps = [
-            asyncio.ensure_future(self._pump(reader, back, lambda data: [data])),
-            asyncio.ensure_future(self._pump(there, writer, lambda data: self._halve(play(data)))),
+            asyncio.ensure_future(self._pump(reader, back, line, self._halve_request)),
+            asyncio.ensure_future(
+                self._pump(there, writer, line, lambda data: self._halve_reply(play(data)))
+            ),
         ]
+        self._lines.add(line)
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._lines.discard(line)
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
@@ -173,23 +203,40 @@ class Proxy:
         self,
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
+        line: _Line,
         change: Callable[[bytes], Iterable[bytes | None]],
     ) -> None:
         with suppress(OSError):
-            while data := await source.read(_CHUNK):
+            while data := await source.read(self._size):
                 await self._flowing.wait()
+                if line.silent:
+                    break
                 for part in change(data):
                     if part is None:
                         return
                     target.write(part)
                 await target.drain()
+                if self._delay:
+                    await asyncio.sleep(self._delay)
+        if line.silent:
+            await self._stopping.wait()
 
-    def _halve(self, data: bytes) -> list[bytes | None]:
-        """All of it, or half of it and the end."""
-        if not self._cut_within or not data:
+    def _silence_all(self) -> None:
+        for line in self._lines:
+            line.silent = True
+
+    def _pace(self, size: int, delay: float) -> None:
+        self._size, self._delay = size, delay
+
+    def _halve_request(self, data: bytes) -> list[bytes | None]:
+        cut, self._cut_request = self._cut_request, False
+        return _halves(data) if cut else [data]
+
+    def _halve_reply(self, data: bytes) -> list[bytes | None]:
+        if not self._cut_reply or not data:
             return [data]
-        self._cut_within = False
-        return [data[: len(data) // 2], None]
+        self._cut_reply = False
+        return _halves(data)
 
     def _player(self) -> Callable[[bytes], bytes]:
         """What changes the replies of one connection."""
@@ -209,6 +256,18 @@ class Proxy:
     def _abort_all(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
+
+
+class _Line:
+    """One connection through the proxy."""
+
+    def __init__(self) -> None:
+        self.silent = False
+
+
+def _halves(data: bytes) -> list[bytes | None]:
+    """Half of it, and the end."""
+    return [data[: len(data) // 2], None]
 
 
 class _Player:

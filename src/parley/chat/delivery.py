@@ -117,7 +117,10 @@ class Delivery:
                 if not await self._repair.read(inbox):
                     raise StoreUnavailable(f"position {seen} of an inbox is not there")
             else:
-                for entry in await self._store.entries(inbox.owner, seen, _RESUME_PAGE):
+                entries = await self._store.entries(inbox.owner, seen, _RESUME_PAGE)
+                if not entries:
+                    raise StoreUnavailable(f"nothing is there behind position {seen} of an inbox")
+                for entry in entries:
                     device.send(self._encode(entry.chat))
                     self.pushed += 1
                     seen = entry.seq

@@ -84,6 +84,11 @@ class Inbox:
         self.position = position
         self.disbelieve()
 
+    def skip(self, position: int) -> None:
+        """Go on after a later ``position``: what wasn't pushed before it does not exist."""
+        assert self.position is not None
+        self.position = max(self.position, position)
+
     @property
     def missing(self) -> bool:
         """True while a push is known to exist that can't be made yet."""

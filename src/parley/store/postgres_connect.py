@@ -73,16 +73,17 @@ class CertificateError(OSError):
     """A file that the options name can't be used."""
 
 
-async def connect(options: PostgresOptions) -> Any:
+async def connect(options: PostgresOptions, *, reads_only: bool = False) -> Any:
     """Open a connection to a server that can be written to, within ``options.timeout`` seconds.
 
+    ``reads_only``: a standby will do, and statements are planned as the server likes.
     Raises what asyncpg raises, and OSError: CertificateError among others.
     """
     tls: ssl.SSLContext | str = options.tls
     if options.tls in ("require", "verify-ca", "verify-full"):
         tls = await asyncio.to_thread(_tls_context, options)  # reads files
     session = {"application_name": "parley"}
-    if not options.pooler:
+    if not options.pooler and not reads_only:
         # The server gives up when we have, so that nothing is still under way by then.
         session |= {**SESSION, "statement_timeout": f"{options.timeout * 1000:.0f}"}
     return await asyncpg.connect(
@@ -94,7 +95,7 @@ async def connect(options: PostgresOptions) -> Any:
         ssl=tls,
         timeout=options.timeout,
         server_settings=session,
-        target_session_attrs="read-write",
+        target_session_attrs="any" if reads_only else "read-write",
         statement_cache_size=0 if options.pooler else 100,
         max_cached_statement_lifetime=0,
     )

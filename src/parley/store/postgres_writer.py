@@ -6,18 +6,28 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any, Final
+
+import asyncpg
 
 from parley.answer import Answer
 from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
 from parley.store.postgres_wire import Row, Wire
 
+_OURS: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+_END: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"""
+_LOOK: Final = 0.01
+"""Seconds between two looks whether a session has ended."""
+
 
 class Writer:
     """Runs one statement at a time, on a connection that is made when needed.
 
     It is replaced after any error: what state it is in is no question then, and
-    the store recovers by itself.
+    the store recovers by itself.  What was under way on a lost one is stored
+    before anything that is run after it, or never.
     """
 
     def __init__(self, options: PostgresOptions) -> None:
@@ -25,6 +35,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._used = 0.0
+        self._session: Any = None
+        """Of the last connection, at the server; None before the first, or behind a pooler."""
 
     @property
     def ready(self) -> bool:
@@ -76,4 +88,6 @@ class Writer:
             self._wire.abort(ConnectionError(LOST))
         async with asyncio.timeout_at(deadline):
             connection = await connect(self._options)
+            if not self._options.pooler:
+                await self._succeed(connection)
         self._wire = Wire(connection, keep=not self._options.pooler)

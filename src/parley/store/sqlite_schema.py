@@ -41,7 +41,7 @@ def upgrade(path: Path, busy_timeout: float) -> tuple[int, int]:
     except OSError as error:
         raise StoreBroken(_explain_file(path, error)) from error
     except sqlite3.Error as error:
-        raise StoreBroken(_explain(path, error)) from error
+        raise StoreBroken(explain(path, error)) from error
 
 
 def _create_file(path: Path) -> None:
@@ -112,7 +112,8 @@ def _explain_file(path: Path, error: OSError) -> str:
     return f"{path} can't be opened: {(error.strerror or 'unknown reason').lower()}."
 
 
-def _explain(path: Path, error: sqlite3.Error) -> str:
+def explain(path: Path, error: sqlite3.Error) -> str:
+    """Why the file can't be used, and what to do about it."""
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
         case sqlite3.SQLITE_NOTADB:
             return f"{path} is not an SQLite database; name another file or move this one away."

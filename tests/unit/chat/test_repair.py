@@ -20,6 +20,7 @@ from . import (
     Node,
     Screen,
     new_chat,
+    settle,
     stored,
     until,
     user,
@@ -160,6 +161,18 @@ async def test_a_false_report_is_not_believed_for_long(
     await until(lambda: len(seen) == 3)
     assert seen == [1, 2, 3]
     assert node.store.calls["entries"] == reads + 1
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_at_whatever_moment_the_bus_comes_back(
+    store: FaultyStore, turns: int
+) -> None:
+    node = Node(store, Intervals(connected=NEVER, away=NEVER))
+    await node.device(BOB)
+    await settle()
+    node.bus.restored()
+    await settle(turns)
+    await asyncio.wait_for(node.delivery.shut_down(), PATIENCE)
 
 
 # A device that was served elsewhere
