@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from parley.settings_loading import settings_table
 from parley.tokens import parse_ttl
+
+# argparse has no public name for what add_subparsers() returns.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+_LONGEST_REASON: Final = 200
 
 
 def user_id(text: str) -> UUID:
@@ -16,6 +22,14 @@ def user_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
+
+
+def reason(text: str) -> str:
+    """A line of text for people."""
+    line = " ".join(text.split())
+    if len(line) > _LONGEST_REASON or not line.isprintable():
+        raise argparse.ArgumentTypeError(f"write one line, of {_LONGEST_REASON} characters at most")
+    return line
 
 
 def ttl(text: str) -> int:

@@ -10,17 +10,16 @@ import secrets
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import structlog
-from jwt import InsecureKeyLengthWarning
 
-from parley import __version__, devmode, logs, signing, watch
+from parley import __version__, devmode, kicking, logs, signing, watch
+from parley.arguments import Commands as _Commands
 from parley.arguments import all_settings, needed_settings, seconds, ttl, user_id
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
@@ -30,7 +29,6 @@ from parley.settings_loading import load_settings
 from parley.supervisor import Supervisor
 from parley.terminal.errors import ClientError
 from parley.terminal.text import Paint, take_any_text, wants_colours
-from parley.tokens import mint_token
 
 if TYPE_CHECKING:
     from parley.app import Extras
@@ -54,9 +52,6 @@ examples:
   echo hi | parley chat --as alice --to bob
 """
 
-# argparse has no public name for what add_subparsers() returns.
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` and return its exit status.
@@ -73,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None:
         parser.print_help(sys.stderr)
         return CANNOT_START
-    # `parley start` says so itself, and what to do.
-    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         return command(arguments)
     except (
@@ -94,8 +87,7 @@ def _start(arguments: argparse.Namespace) -> int:
     overrides = _overrides(arguments)
     settings = load_settings({**os.environ, **overrides})
     logs.configure(settings.log_level, settings.log_format)
-    if len(settings.jwt_secret_key.encode()) < _SHORT_SECRET:
-        log.warning("JWT_SECRET_KEY is short", advice="32 random characters cannot be guessed")
+    _warn_of_short_secrets(settings)
     with bind(settings.host, settings.port) as sock:
         if not arguments.watch:
             return _serve(settings, overrides, sock)
@@ -103,6 +95,16 @@ def _start(arguments: argparse.Namespace) -> int:
         package = Path(__file__).parent
         watch.run(_serve_anew, (overrides, sock), package=package, dotenv=Path(".env"))
     return OK
+
+
+def _warn_of_short_secrets(settings: Settings) -> None:
+    named = {
+        "JWT_SECRET_KEY": settings.jwt_secret_key,
+        "JWT_PREVIOUS_SECRET_KEY": settings.jwt_previous_secret_key,
+    }
+    for name, secret in named.items():
+        if 0 < len(secret.encode()) < _SHORT_SECRET:
+            log.warning("%s is short", name, advice="32 random characters cannot be guessed")
 
 
 def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -> int:
@@ -142,7 +144,6 @@ def _serve_anew(overrides: dict[str, str], sock: socket.socket) -> None:
 
 def _serve_again(overrides: dict[str, str], serve: Callable[[Settings], int]) -> None:
     """Serve in a new process, which reads the settings itself: .env may have changed."""
-    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         settings = load_settings({**os.environ, **overrides})
         logs.configure(settings.log_level, settings.log_format)
@@ -220,7 +221,7 @@ def _token(arguments: argparse.Namespace) -> int:
     secret = signing.find_secret(os.environ, arguments.data)
     if secret.folder is not None:
         print(f"Signed with the secret of `parley dev` in {secret.folder}.", file=sys.stderr)
-    print(mint_token(secret.value, arguments.user, arguments.ttl))
+    print(secret.signer.token(arguments.user, arguments.ttl))
     return OK
 
 
@@ -272,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_start(commands)
     _add_migrate(commands)
     _add_who(commands)
+    kicking.add_command(commands)
     _add_token(commands)
     _add_chat(commands)
     return parser

@@ -1,0 +1,75 @@
+"""``parley kick``: disconnects a user everywhere, and refuses the tokens that user has."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Final
+
+from parley import logs
+from parley.arguments import Commands, reason, user_id
+from parley.chat.ports import Revocation
+from parley.model import UserId
+from parley.settings import Settings
+from parley.settings_loading import load_settings
+
+_OK: Final = 0
+
+
+def add_command(commands: Commands) -> None:
+    """Add it to the command line."""
+    kick = commands.add_parser(
+        "kick",
+        help="disconnect a user, and refuse the tokens that user has",
+        description="Disconnect a user from all nodes, and refuse the tokens that were issued "
+        "until now, for JWT_REVOCATION_LIFETIME seconds. Those that are issued later are accepted.",
+    )
+    kick.add_argument("--user", type=user_id, required=True, metavar="UUID", help="whom")
+    kick.add_argument(
+        "--reason", type=reason, default="", metavar="TEXT", help="why, as the user is told"
+    )
+    kick.add_argument(
+        "--forget", action="store_true", help="lift it: accept the user's earlier tokens again"
+    )
+    kick.set_defaults(command=_kick)
+
+
+def _kick(arguments: argparse.Namespace) -> int:
+    settings = load_settings(os.environ)
+    logs.configure(settings.log_level, settings.log_format)
+    from parley.backends import revoke  # noqa: PLC0415 - late: `parley --help` need not wait
+
+    user = UserId(str(arguments.user))
+    revocation = _lifted(user) if arguments.forget else _revoked(user, arguments.reason, settings)
+    told = asyncio.run(revoke(settings, revocation))
+    if arguments.forget:
+        print(f"Earlier tokens of {user} are accepted again.")
+    else:
+        print(
+            f"Kicked {user}. Tokens issued before {_shown(revocation.issued_before)} are refused "
+            f"until {_shown(revocation.until)}."
+        )
+    if not told:
+        print(
+            "Redis does not answer: the nodes learn of it from the database, in a second or two.",
+            file=sys.stderr,
+        )
+    return _OK
+
+
+def _revoked(user: UserId, why: str, settings: Settings) -> Revocation:
+    now = time.time()
+    until = now + settings.jwt_revocation_lifetime
+    return Revocation(user, round(now * 1000), round(until * 1000), why)
+
+
+def _lifted(user: UserId) -> Revocation:
+    return Revocation(user, issued_before=0, until=0, reason="")
+
+
+def _shown(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
