@@ -12,7 +12,7 @@ import msgspec
 
 from parley.bus.local import LocalBus
 from parley.chat.ports import Bus, Keys, Revocation, RevocationStore, Store
-from parley.errors import StoreBroken
+from parley.errors import KeysBroken, StoreBroken
 from parley.keys.ring import KeyRing
 from parley.keys.secret import SecretKey
 from parley.settings import Settings
@@ -88,9 +88,12 @@ async def open_keys(settings: Settings) -> Keys:
             "JWT_JWKS_URL", lambda: PublishedKeys.open(url, pace), settings.startup_timeout
         )
     if settings.jwt_public_key:
-        from parley.keys.public import read_public_keys  # noqa: PLC0415
+        from parley.keys.public import UnusableKey, read_public_keys  # noqa: PLC0415
 
-        return KeyRing(read_public_keys(settings.jwt_public_key))  # which the settings have tried
+        try:
+            return KeyRing(read_public_keys(settings.jwt_public_key))
+        except UnusableKey as error:  # the file was another when the settings were checked
+            raise KeysBroken(str(error)) from error
     secrets = (settings.jwt_secret_key, settings.jwt_previous_secret_key)
     return KeyRing(SecretKey(secret) for secret in secrets if secret)
 
@@ -99,7 +102,7 @@ async def check_backends(settings: Settings) -> None:
     """Wait until everything that the settings name can be opened; the database is then up to date.
 
     Raises:
-        StoreBroken, BusBroken, ListenError: as :func:`open_backends`.
+        StoreBroken, BusBroken, KeysBroken, ListenError: as :func:`open_backends`.
     """
     async with open_backends(settings, Place()):
         pass

@@ -85,7 +85,7 @@ class BusBroken(BackendBroken):
 
 
 class KeysBroken(BackendBroken):
-    """What JWT_JWKS_URL names holds no keys that can be used."""
+    """What JWT_PUBLIC_KEY or JWT_JWKS_URL names holds no keys that can be used."""
 
 
 class ListenError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 import time
@@ -62,9 +63,15 @@ def _kick(arguments: argparse.Namespace) -> int:
 
 
 def _revoked(user: UserId, why: str, settings: Settings) -> Revocation:
-    now = time.time()
-    until = now + settings.jwt_revocation_lifetime
-    return Revocation(user, round(now * 1000), round(until * 1000), why)
+    """Takes up to a second: most tokens tell only in which second they were issued.
+
+    Those of this second have to be refused.  So nobody is disconnected before it is over, who
+    would fetch one more of them.
+    """
+    before = math.ceil(time.time())
+    time.sleep(max(0.0, before - time.time()))
+    until = before + settings.jwt_revocation_lifetime
+    return Revocation(user, before * 1000, round(until * 1000), why)
 
 
 def _lifted(user: UserId) -> Revocation:

@@ -40,4 +40,4 @@ def old_token(entrance: Entrance, user: str) -> dict[str, str]:
 def old_then_new_token(entrance: Entrance, user: str) -> Callable[[], dict[str, str]]:
     """What an application's ``auth`` callback does that fetches a token each time."""
     tokens = [old_token(entrance, user)]
-    return lambda: tokens.pop() if tokens else {"token": entrance.token(user, iat=time.time() + 5)}
+    return lambda: tokens.pop() if tokens else {"token": entrance.token(user, iat=int(time.time()))}

@@ -49,6 +49,7 @@ async def test_a_newer_token_is_good_and_official_clients_fetch_it(
     chat = await device.send(user)
     assert await device.wait("message") == [chat]
     assert len(device.received("error")) == 1
+    assert device.received("connect_error") == [], "also if it is fetched right after the kick"
 
 
 async def test_who_has_a_newer_token_stays(server: ChatServer, devices: Devices) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -90,10 +90,15 @@ class Revocations:
 
     async def _look(self) -> None:
         try:
+            newest = await self._store.newest()
+            if newest < self._version:
+                # An older copy of the store has taken over; what was known is kept.
+                logger.error("the store has lost revocations")
+                self._loaded = False
             if not self._loaded:
-                await self._load()
-            while await self._read_page(until_after=-1):
-                pass
+                await self._load(newest)
+            elif newest > self._version:
+                await self._read(until_after=-1)
         except StoreUnavailable as exc:
             if not self._away:
                 logger.warning("the store does not tell which tokens are revoked: %s", exc)
@@ -103,27 +108,27 @@ class Revocations:
         else:
             self._away = False
 
-    async def _load(self) -> None:
+    async def _load(self, newest: int) -> None:
         """Read those that count, and not those that have ended: these may be many."""
-        newest = await self._store.newest()
-        while await self._read_page(until_after=self._now()):
-            pass
+        self._version = 0
+        await self._read(until_after=self._now())
         self._version = max(self._version, newest)
         self._loaded = True
 
-    async def _read_page(self, until_after: int) -> bool:
-        """Take a page of changes over; False if there are no more."""
-        page = await self._store.changes(self._version, until_after, _PAGE)
-        if not page:
-            return False
-        self._version = page[-1].version
+    async def _read(self, until_after: int) -> None:
+        """Take changes over, page by page."""
+        while page := await self._store.changes(self._version, until_after, _PAGE):
+            self._version = page[-1].version
+            self._take(page)
+
+    def _take(self, page: Sequence[Revocation]) -> None:
         now = self._now()
         self._by_user.update({each.user: each for each in page})
         self._by_user = {user: each for user, each in self._by_user.items() if each.until > now}
         revoked = {each.user for each in page} & self._by_user.keys()
         if revoked:
+            logger.info("tokens were revoked; users: %d", len(revoked))
             self._on_revoked(revoked)
-        return len(page) == _PAGE
 
     def _now(self) -> int:
         return int(self._clock.now() * 1000)

@@ -62,6 +62,8 @@ class Kicks:
     def __init__(self) -> None:
         self.away = False
         self.looks = 0
+        """Times that it was asked what is newest."""
+        self.reads = 0
         """Times that it was asked for changes."""
         self._all: dict[UserId, Revocation] = {}
         self._version = 0
@@ -72,12 +74,18 @@ class Kicks:
         self._all[revocation.user] = changed
 
     async def newest(self) -> int:
+        self.looks += 1
         if self.away:
             raise StoreUnavailable("it is away")
         return self._version
 
+    def lose(self) -> None:
+        """Be as it was at first."""
+        self._all.clear()
+        self._version = 0
+
     async def changes(self, after: int, until_after: int, limit: int) -> list[Revocation]:
-        self.looks += 1
+        self.reads += 1
         if self.away:
             raise StoreUnavailable("it is away")
         rows = sorted(self._all.values(), key=lambda each: each.version)
