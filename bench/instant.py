@@ -19,9 +19,9 @@ from unittest.mock import patch
 
 from parley import logs, serving
 from parley.answer import Answer
-from parley.backends import Backends, Place
+from parley.backends import Backends, Place, open_keys
 from parley.bus.local import LocalBus
-from parley.chat.ports import AGAIN, Committed, NewChat, Page, Receipt, Stored
+from parley.chat.ports import AGAIN, Committed, NewChat, Page, Receipt, Revocation, Stored
 from parley.listen import bind
 from parley.model import Chat, ChatId, InboxEntry, UserId
 from parley.settings import Settings
@@ -29,7 +29,10 @@ from parley.settings_loading import load_settings
 
 
 class InstantStore:
-    """Numbers chats as a store does, and forgets them: of an inbox only its head is kept."""
+    """Numbers chats as a store does, and forgets them: of an inbox only its head is kept.
+
+    Of revocations nothing is kept.
+    """
 
     def __init__(self) -> None:
         self._heads: dict[UserId, int] = {}
@@ -65,6 +68,15 @@ class InstantStore:
     ) -> set[ChatId]:
         return set()
 
+    async def put(self, revocation: Revocation) -> None:
+        pass
+
+    async def newest(self) -> int:
+        return 0
+
+    async def changes(self, after: int, until_after: int, limit: int) -> list[Revocation]:
+        return []
+
     async def ping(self) -> None:
         pass
 
@@ -75,7 +87,8 @@ class InstantStore:
 @asynccontextmanager
 async def open_instant(settings: Settings, place: Place) -> AsyncIterator[Backends]:
     """In place of :func:`parley.backends.open_backends`."""
-    yield Backends(InstantStore(), LocalBus())
+    store = InstantStore()
+    yield Backends(store, LocalBus(), await open_keys(settings), store)
 
 
 def main() -> None:

@@ -80,8 +80,9 @@ def me(name: User) -> dict[str, object]:
 
 @app.get("/token")
 def token(name: User) -> PlainTextResponse:
-    """What Parley asks for: the user's id, signed with the secret that both know."""
-    claims = {"sub": USERS[name], "exp": int(time.time()) + TOKEN_SECONDS}
+    """What Parley asks for: the user's id and two times, signed with the secret that both know."""
+    now = int(time.time())
+    claims = {"sub": USERS[name], "iat": now, "exp": now + TOKEN_SECONDS}
     signed = jwt.encode(claims, SECRET, algorithm="HS256")
     return PlainTextResponse(signed, headers={"Cache-Control": "no-store"})
 

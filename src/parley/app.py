@@ -14,12 +14,13 @@ from starlette.routing import Route
 
 from parley import __version__
 from parley.backends import Backends, Place
-from parley.chat.auth import Authenticator
+from parley.chat.auth import Authenticator, Claims
 from parley.chat.delivery import Delivery
 from parley.chat.listing import Listing
 from parley.chat.ports import Clock
 from parley.chat.receipts import Receipts
 from parley.chat.repair import Intervals
+from parley.chat.revocations import Revocations
 from parley.chat.service import ChatService, Hooks, Limits
 from parley.gateway import Gateway, Rules, encode_message, encode_received
 from parley.metrics import Metrics
@@ -85,15 +86,16 @@ class Parley:
             Limits(settings.message_max_length, settings.commit_queue_max),
             Hooks(self.server.engine.batch, metrics.on_commit),
         )
+        self._revocations = Revocations(backends.revocations, bus, clock)
         rules = Rules(
-            Authenticator(settings.jwt_secret_key, settings.jwt_user_claims, clock),
+            Authenticator(backends.keys, _claims(settings), self._revocations, clock),
             self._service,
             Listing(store, max_chats=settings.list_max_chats, max_bytes=settings.list_max_bytes),
             self._delivery,
             receipts,
         )
-        gateway = extras.make_gateway(self.server, rules, clock)
-        metrics.watch(self.server.engine, gateway, rules, bus)
+        self._gateway = extras.make_gateway(self.server, rules, clock)
+        metrics.watch(self.server.engine, self._gateway, rules, bus)
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
             self._all_workers = AllWorkers(metrics, place.worker, self._node)
@@ -111,6 +113,7 @@ class Parley:
     async def start(self) -> None:
         """Begin what goes on by itself; before connections are accepted."""
         self._delivery.start()
+        await self._revocations.start(self._gateway.check_users)
         if self._node is not None:
             methods = {AllWorkers.METHOD: self._all_workers.own} if self._all_workers else {}
             await self._node.start(PeerServer(self.server.engine), methods)
@@ -127,8 +130,18 @@ class Parley:
                 await self._service.close()
         except TimeoutError:
             logger.warning("the store did not answer in time: what waited for it is given up")
+        await self._revocations.close()
         await self._delivery.shut_down()
         self.server.engine.deadlines.close()
+
+
+def _claims(settings: Settings) -> Claims:
+    return Claims(
+        user=settings.jwt_user_claims,
+        issuers=settings.jwt_issuer,
+        audiences=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+    )
 
 
 def _options(settings: Settings) -> Options:

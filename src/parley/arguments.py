@@ -14,6 +14,7 @@ from parley.settings_loading import settings_table
 from parley.tokens import parse_ttl
 
 _URL: Final = "http://127.0.0.1:3000"
+_LONGEST_REASON: Final = 200
 _EXAMPLES: Final = """\
 examples:
   parley dev
@@ -43,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_audit(commands)
     _add_who(commands)
+    _add_kick(commands)
     _add_token(commands)
     _add_chat(commands)
     return parser
@@ -119,6 +121,23 @@ def _add_who(commands: _Commands) -> None:
     who.set_defaults(command="who")
 
 
+def _add_kick(commands: _Commands) -> None:
+    kick = commands.add_parser(
+        "kick",
+        help="disconnect a user, and refuse the tokens that user has",
+        description="Disconnect a user from all nodes, and refuse the tokens that were issued "
+        "until now, for JWT_REVOCATION_LIFETIME seconds. Those that are issued later are accepted.",
+    )
+    kick.add_argument("--user", type=_user_id, required=True, metavar="UUID", help="whom")
+    kick.add_argument(
+        "--reason", type=_reason, default="", metavar="TEXT", help="why, as the user is told"
+    )
+    kick.add_argument(
+        "--forget", action="store_true", help="lift it: accept the user's earlier tokens again"
+    )
+    kick.set_defaults(command="kick")
+
+
 def _add_token(commands: _Commands) -> None:
     token = commands.add_parser(
         "token",
@@ -179,6 +198,14 @@ def _user_id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from None
+
+
+def _reason(text: str) -> str:
+    """A line of text for people."""
+    line = " ".join(text.split())
+    if len(line) > _LONGEST_REASON or not line.isprintable():
+        raise argparse.ArgumentTypeError(f"write one line, of {_LONGEST_REASON} characters at most")
+    return line
 
 
 def _ttl(text: str) -> int:

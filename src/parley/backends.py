@@ -1,4 +1,4 @@
-"""The only place that chooses what a server rests on: its store, its bus, its cluster."""
+"""The only place that chooses what a server rests on: its store, its bus, its cluster, its keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parley.bus.local import LocalBus
-from parley.chat.ports import Bus, Store
+from parley.chat.ports import Bus, Keys, Revocation, RevocationStore, Store
+from parley.errors import KeysBroken, StoreBroken
+from parley.keys.ring import KeyRing
+from parley.keys.secret import SecretKey
 from parley.settings import Settings
 from parley.store import lockfile, sqlite_audit
 from parley.store.sqlite import BUSY_TIMEOUT, SqliteStore
 from parley.store.sqlite_schema import upgrade
+from parley.waiting import wait_for
 
 if TYPE_CHECKING:
     from parley.cluster.node import Node
@@ -35,6 +39,8 @@ class Backends(msgspec.Struct, frozen=True):
 
     store: Store
     bus: Bus
+    keys: Keys
+    revocations: RevocationStore
     node: Node | None = None
     """This process's part in a cluster; None if it is alone."""
 
@@ -46,30 +52,57 @@ async def open_backends(settings: Settings, place: Place) -> AsyncIterator[Backe
     Waits for servers that are away, for ``STARTUP_TIMEOUT`` each.
 
     Raises:
-        StoreBroken, BusBroken: it can't be used, or was away for too long.
+        StoreBroken, BusBroken, KeysBroken: it can't be used, or was away for too long.
         ListenError: there is no listening for other nodes.
     """
-    if settings.database_type == "postgres":
-        # Late, so that who needs no drivers doesn't wait for them.
-        from parley.shared_backends import open_shared  # noqa: PLC0415
+    async with contextlib.AsyncExitStack() as stack:
+        keys = await open_keys(settings)
+        stack.push_async_callback(keys.close)
+        if settings.database_type == "postgres":
+            # Late, so that who needs no drivers doesn't wait for them.
+            from parley.shared_backends import open_shared  # noqa: PLC0415
 
-        async with open_shared(settings, place.worker, place.group) as (store, bus, node):
-            yield Backends(store, bus, node)
-        return
-    path = Path(settings.database_db)
-    with lockfile.serving(path):  # before anything in it is upgraded
+            shared = open_shared(settings, place.worker, place.group)
+            store, bus, node = await stack.enter_async_context(shared)
+            yield Backends(store, bus, keys, store.revocations, node)
+            return
+        path = Path(settings.database_db)
+        stack.enter_context(lockfile.serving(path))  # before anything in it is upgraded
         sqlite = await SqliteStore.open(path)
+        stack.push_async_callback(sqlite.close)
+        yield Backends(sqlite, LocalBus(), keys, sqlite.revocations)
+
+
+async def open_keys(settings: Settings) -> Keys:
+    """The keys for tokens; to be closed.
+
+    Raises:
+        KeysBroken: there are none, or they were away for too long.
+    """
+    # Late: what public keys need takes memory that nobody else has to spend.
+    if settings.jwt_jwks_url:
+        from parley.keys.jwks import Pace, PublishedKeys  # noqa: PLC0415
+
+        url, pace = settings.jwt_jwks_url, Pace(settings.jwt_jwks_interval)
+        return await wait_for(
+            "JWT_JWKS_URL", lambda: PublishedKeys.open(url, pace), settings.startup_timeout
+        )
+    if settings.jwt_public_key:
+        from parley.keys.public import UnusableKey, read_public_keys  # noqa: PLC0415
+
         try:
-            yield Backends(sqlite, LocalBus())
-        finally:
-            await sqlite.close()
+            return KeyRing(read_public_keys(settings.jwt_public_key))
+        except UnusableKey as error:  # the file was another when the settings were checked
+            raise KeysBroken(str(error)) from error
+    secrets = (settings.jwt_secret_key, settings.jwt_previous_secret_key)
+    return KeyRing(SecretKey(secret) for secret in secrets if secret)
 
 
 async def check_backends(settings: Settings) -> None:
     """Wait until everything that the settings name can be opened; the database is then up to date.
 
     Raises:
-        StoreBroken, BusBroken, ListenError: as :func:`open_backends`.
+        StoreBroken, BusBroken, KeysBroken, ListenError: as :func:`open_backends`.
     """
     async with open_backends(settings, Place()):
         pass
@@ -103,3 +136,31 @@ async def audit(settings: Settings, tell: Callable[[str], object]) -> bool:
 
         return await audit_postgres(settings, tell)
     return await sqlite_audit.audit(Path(settings.database_db), tell)
+
+
+async def revoke(settings: Settings, revocation: Revocation) -> bool:
+    """Store a revocation, and have the nodes that run look for it at once.
+
+    False: the bus can't tell them; they find it by themselves within about a second.
+
+    Raises:
+        StoreBroken: the database can't be used, or was away for too long.
+    """
+    if settings.database_type == "postgres":
+        from parley.shared_backends import revoke_shared  # noqa: PLC0415 - late, as above
+
+        return await revoke_shared(settings, revocation)
+    path = Path(settings.database_db)
+    if not path.is_file():  # noqa: ASYNC240 - nothing else waits
+        raise StoreBroken(f"There is no database {path}, and so nobody to kick.")
+    # Not locked: a server is meant to have it open.
+    await wait_for("SQLite", lambda: _put(path, revocation), settings.startup_timeout)
+    return True
+
+
+async def _put(path: Path, revocation: Revocation) -> None:
+    store = await SqliteStore.open(path)
+    try:
+        await store.revocations.put(revocation)
+    finally:
+        await store.close()

@@ -19,7 +19,6 @@ from parley.terminal.errors import ClientError, Lost, Refused
 from parley.terminal.people import People
 from parley.terminal.pipe import Pipe
 from parley.terminal.text import is_terminal, take_any_text
-from parley.tokens import mint_token
 
 _TTL: Final = 86_400
 """Seconds that a token is valid; every connection gets a new one."""
@@ -120,5 +119,5 @@ def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> C
     # A ready user is one of the data folder's server, whatever else is configured here.
     ready = request.user.lower() in people.names
     data = request.data or (devmode.DEFAULT_DATA if ready else None)
-    secret = signing.find_secret(environ, data).value
-    return lambda: mint_token(secret, user, _TTL)
+    signer = signing.find_secret(environ, data).signer
+    return lambda: signer.token(user, _TTL)

@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -18,9 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from jwt import InsecureKeyLengthWarning
 
-from parley import __version__, devmode, logs, signing, watch
+from parley import __version__, devmode, kicking, logs, signing, watch
 from parley.arguments import command_line
 from parley.errors import BackendBroken, ListenError, SettingsError
 from parley.listen import bind, url_of
@@ -37,7 +35,6 @@ from parley.terminal.text import (
     take_any_text,
     wants_colours,
 )
-from parley.tokens import mint_token
 
 if TYPE_CHECKING:
     from parley.app import Extras
@@ -69,8 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help(sys.stderr)
         return CANNOT_START
-    # `parley start` says so itself, and what to do.
-    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         return _COMMANDS[arguments.command](arguments)
     except (
@@ -90,8 +85,7 @@ def _start(arguments: argparse.Namespace) -> int:
     overrides = _overrides(arguments)
     settings = load_settings({**os.environ, **overrides})
     logs.configure(settings.log_level, settings.log_format)
-    if len(settings.jwt_secret_key.encode()) < _SHORT_SECRET:
-        log.warning("JWT_SECRET_KEY is short", advice="32 random characters cannot be guessed")
+    _warn_of_short_secrets(settings)
     with bind(settings.host, settings.port) as sock:
         if not arguments.watch:
             return _serve(settings, overrides, sock)
@@ -99,6 +93,16 @@ def _start(arguments: argparse.Namespace) -> int:
         package = Path(__file__).parent
         watch.run(_serve_anew, (overrides, sock), package=package, dotenv=Path(".env"))
     return OK
+
+
+def _warn_of_short_secrets(settings: Settings) -> None:
+    named = {
+        "JWT_SECRET_KEY": settings.jwt_secret_key,
+        "JWT_PREVIOUS_SECRET_KEY": settings.jwt_previous_secret_key,
+    }
+    for name, secret in named.items():
+        if 0 < len(secret.encode()) < _SHORT_SECRET:
+            log.warning("%s is short", name, advice="32 random characters cannot be guessed")
 
 
 def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -> int:
@@ -138,7 +142,6 @@ def _serve_anew(overrides: dict[str, str], sock: socket.socket) -> None:
 
 def _serve_again(overrides: dict[str, str], serve: Callable[[Settings], int]) -> None:
     """Serve in a new process, which reads the settings itself: .env may have changed."""
-    warnings.simplefilter("ignore", InsecureKeyLengthWarning)
     try:
         settings = load_settings({**os.environ, **overrides})
         logs.configure(settings.log_level, settings.log_format)
@@ -232,7 +235,7 @@ def _token(arguments: argparse.Namespace) -> int:
     secret = signing.find_secret(os.environ, arguments.data)
     if secret.folder is not None:
         print(f"Signed with the secret of `parley dev` in {secret.folder}.", file=sys.stderr)
-    _answer(mint_token(secret.value, arguments.user, arguments.ttl))
+    _answer(secret.signer.token(arguments.user, arguments.ttl))
     return OK
 
 
@@ -277,6 +280,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
     "migrate": _migrate,
     "audit": _audit,
     "who": _who,
+    "kick": kicking.kick,
     "token": _token,
     "chat": _chat,
 }

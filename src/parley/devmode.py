@@ -23,6 +23,14 @@ from parley.tokens import ReadyUser, mint_token
 
 TOKEN_TTL = 30 * 86_400
 DEFAULT_DATA = Path(".parley")
+_NOT_HERE = (
+    "JWT_PREVIOUS_SECRET_KEY",
+    "JWT_PUBLIC_KEY",
+    "JWT_JWKS_URL",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+)
+"""What another server's tokens must be like."""
 _SECRET_FILE = "secret"
 _USERS_FILE = "users.json"
 
@@ -116,7 +124,7 @@ def dev_settings(
     overrides: Mapping[str, str],
     dotenv: Path | None = Path(".env"),
 ) -> Settings:
-    """The settings of ``parley dev``: all but secret, users, store and workers may be set.
+    """The settings of ``parley dev``: all but keys, users, store and workers may be set.
 
     Raises ``SettingsError``.
     """
@@ -130,7 +138,7 @@ def dev_settings(
         "WORKERS": "1",
         "PAGE": "true",
     }
-    return load_settings({**defaults, **variables, **overrides, **fixed}, dotenv)
+    return load_settings({**defaults, **variables, **overrides, **fixed}, dotenv, _NOT_HERE)
 
 
 def banner(data: DevData, url: str) -> str:

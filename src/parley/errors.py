@@ -26,6 +26,8 @@ class ErrorCode(enum.StrEnum):
     TOKEN_MISSING = "token_missing"
     TOKEN_INVALID = "token_invalid"
     TOKEN_EXPIRED = "token_expired"
+    TOKEN_REVOKED = "token_revoked"
+    """The operator ended the user's connections, and refuses the tokens that were issued before."""
     STORE_UNAVAILABLE = "store_unavailable"
     """The database did not answer; nothing is known to be stored. Retryable."""
     OVERLOADED = "overloaded"
@@ -63,6 +65,10 @@ class BusUnavailable(BackendAway):
     """The bus could not be reached."""
 
 
+class KeysUnavailable(BackendAway):
+    """The keys of JWT_JWKS_URL could not be fetched now."""
+
+
 class BackendBroken(Exception):
     """A server that we rest on cannot be used at all (no permission, not ours, ...).
 
@@ -76,6 +82,10 @@ class StoreBroken(BackendBroken):
 
 class BusBroken(BackendBroken):
     """The bus cannot be used at all."""
+
+
+class KeysBroken(BackendBroken):
+    """What JWT_PUBLIC_KEY or JWT_JWKS_URL names holds no keys that can be used."""
 
 
 class ListenError(Exception):

@@ -9,18 +9,19 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from parley.chat.auth import Authenticator
+from parley.chat.auth import Authenticator, Identity, KeysAway, UnknownKey
 from parley.chat.delivery import Delivery
 from parley.chat.inbox import Inbox
 from parley.chat.listing import Listing
 from parley.chat.ports import Clock
 from parley.chat.receipts import Delivered, Receipts
-from parley.chat.replies import internal, token_expired
+from parley.chat.replies import internal
 from parley.chat.service import ChatService
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.event_data import DELIVERY_QUESTION, DRAFT, RECEIVED_MARK, read_query
@@ -73,6 +74,7 @@ class MovedDevice(msgspec.Struct, frozen=True, array_like=True):
     """The position in the user's inbox up to which it has been pushed everything."""
     follows: bool = False
     """It asked to be told of receipts."""
+    issued_at: float | None = None
 
 
 _encode_moved: Final = msgspec.msgpack.Encoder().encode
@@ -82,17 +84,14 @@ _moved: Final = msgspec.msgpack.Decoder(MovedDevice)
 class Device(Timed):
     """A connected client, kept as its socket's data.  It is due when its token expires."""
 
-    __slots__ = ("answering", "expires_at", "follows", "gateway", "inbox", "socket", "submitted")
+    __slots__ = ("answering", "follows", "gateway", "identity", "inbox", "socket", "submitted")
 
-    def __init__(
-        self, gateway: Gateway, socket: Socket, inbox: Inbox, expires_at: float | None
-    ) -> None:
+    def __init__(self, gateway: Gateway, socket: Socket, inbox: Inbox, identity: Identity) -> None:
         super().__init__()
         self.gateway = gateway
         self.socket = socket
         self.inbox = inbox
-        self.expires_at = expires_at
-        """Seconds since the Unix epoch; None if the token never expires."""
+        self.identity = identity
         self.follows = False
         """It is told when what its user sent is received."""
         self.answering: asyncio.Task[None] | None = None
@@ -101,7 +100,7 @@ class Device(Timed):
         """How far the service must have come to have done what this client asked for."""
 
     def due(self) -> None:
-        self.gateway.check_expiry(self)
+        self.gateway.check_token(self)
 
 
 def encode_message(chat: Chat) -> bytes:
@@ -141,6 +140,7 @@ class Gateway:
         self.errors: Counter[ErrorCode] = Counter()
         """Errors answered so far, by code."""
         namespace = server.namespace(NAMESPACE)
+        self._sockets = namespace.sockets
         namespace.authorize(self._authorize)
         namespace.on_connect(self._connected)
         namespace.on_disconnect(self._disconnected)
@@ -167,14 +167,26 @@ class Gateway:
         token = auth.get("token")
         if token is None and socket.session.handshake is not None:
             token = socket.session.handshake.headers.get("authorization")
+        text = token if token is None else str(token)
         try:
-            identity = self._authenticator.verify(token if token is None else str(token))
+            identity = self._authenticator.verify(text)
+        except UnknownKey:
+            return self._authorize_later(socket, text)
         except ChatError as exc:
             raise self._refused(exc) from None
-        return self._open(socket, identity.user, identity.expires_at)
+        return self._open(socket, identity)
 
-    async def _open(self, socket: Socket, user: UserId, expires_at: float | None) -> None:
-        socket.data = Device(self, socket, await self._open_inbox(user), expires_at)
+    async def _authorize_later(self, socket: Socket, token: str | None) -> None:
+        try:
+            identity = await self._authenticator.verify_with_newer_keys(token)
+        except KeysAway as exc:
+            raise ConnectUnavailable from exc
+        except ChatError as exc:
+            raise self._refused(exc) from None
+        await self._open(socket, identity)
+
+    async def _open(self, socket: Socket, identity: Identity) -> None:
+        socket.data = Device(self, socket, await self._open_inbox(identity.user), identity)
 
     async def _open_inbox(self, user: UserId) -> Inbox:
         try:
@@ -193,7 +205,7 @@ class Gateway:
         self._delivery.attach(device.inbox, socket)
         if auth.get("receipts") is True:
             self._follow(device)
-        self._watch_expiry(device)
+        self._watch_token(device)
         logger.debug("user %s connected", device.inbox.owner)
 
     def _disconnected(self, socket: Socket, reason: CloseReason) -> None:
@@ -217,10 +229,12 @@ class Gateway:
 
     def _export(self, socket: Socket) -> bytes:
         device: Device = socket.data
-        inbox = device.inbox
+        inbox, token = device.inbox, device.identity
         assert inbox.position is not None
         return _encode_moved(
-            MovedDevice(inbox.owner, device.expires_at, inbox.position, device.follows)
+            MovedDevice(
+                inbox.owner, token.expires_at, inbox.position, device.follows, token.issued_at
+            )
         )
 
     async def _restore(self, socket: Socket, data: bytes) -> None:
@@ -233,30 +247,41 @@ class Gateway:
             if isinstance(exc, StoreUnavailable):
                 raise ConnectUnavailable from exc
             raise
-        device = socket.data = Device(self, socket, inbox, moved.expires_at)
+        identity = Identity(moved.user, moved.expires_at, moved.issued_at)
+        device = socket.data = Device(self, socket, inbox, identity)
         if moved.follows:
             self._follow(device)
-        self._watch_expiry(device)
+        self._watch_token(device)
         logger.debug("user %s moved here", moved.user)
 
-    # -- tokens that expire
+    # -- tokens that expire, or are revoked
 
-    def _watch_expiry(self, device: Device) -> None:
-        if device.expires_at is not None:
+    def _watch_token(self, device: Device) -> None:
+        identity = device.identity
+        if self._authenticator.check(identity) is not None:  # meanwhile
+            self._deadlines.arm(device, 0.0)
+        elif identity.expires_at is not None:
             # A little late rather than early: deadlines may fire before their time.
-            left = device.expires_at - self._clock.now() + self._deadlines.resolution
-            self._deadlines.arm(device, min(max(left, 0.0), _MAX_SLEEP))
+            left = identity.expires_at - self._clock.now() + self._deadlines.resolution
+            self._deadlines.arm(device, min(left, _MAX_SLEEP))
 
-    def check_expiry(self, device: Device) -> None:
-        """Disconnect a client whose token has expired."""
-        assert device.expires_at is not None
-        if self._clock.now() < device.expires_at:
-            self._watch_expiry(device)
+    def check_token(self, device: Device) -> None:
+        """Disconnect a client whose token is of no use any more."""
+        error = self._authenticator.check(device.identity)
+        if error is None:
+            self._watch_token(device)
             return
-        self._send_error(device.socket, token_expired(), None)
+        self._send_error(device.socket, error, None)
         # Closing the transport makes official clients reconnect by themselves,
         # with a fresh token; a Socket.IO DISCONNECT would keep them away.
         device.socket.disconnect(close=True)
+
+    def check_users(self, users: AbstractSet[UserId]) -> None:
+        """Look at the tokens of all clients here that are one of these users."""
+        for socket in list(self._sockets.values()):
+            device: Device | None = socket.data  # None: it is moving here, and looks itself then
+            if device is not None and device.inbox.owner in users:
+                self.check_token(device)
 
     # -- events
 

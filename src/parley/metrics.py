@@ -20,6 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from parley.chat.auth import Authenticator, Refusal
 from parley.chat.ports import Bus
 from parley.gateway import Gateway, Rules
 from parley.socketio.engine import Engine
@@ -56,6 +57,7 @@ class Metrics:
         """Gather from these."""
         self._registry.register(_Totals(engine, gateway, rules))
         self._registry.register(_BusTotals(bus))
+        self._registry.register(_TokenTotals(rules.authenticator))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they are now."""
@@ -144,6 +146,24 @@ class _BusTotals(Collector):
         yield _counter("bus_losses", "Times that the bus went away.", bus.losses)
         yield _counter("bus_dropped", "Pushes that the bus could not carry.", bus.dropped)
         yield _counter("bus_malformed", "Messages on the bus that are not ours.", bus.malformed)
+
+
+class _TokenTotals(Collector):
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+
+    def collect(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "parley_tokens_refused",
+            "Connects whose token was refused, by reason.",
+            labels=["reason"],
+        )
+        for reason in Refusal:
+            refused.add_metric([reason.value], self._authenticator.refusals[reason])
+        yield refused
+        keys = self._authenticator.keys
+        yield _counter("jwks_fetches", "Times that JWT_JWKS_URL gave its keys.", keys.fetched)
+        yield _counter("jwks_failures", "Times that JWT_JWKS_URL did not.", keys.failed)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -30,11 +30,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_secret_key: Annotated[
         str,
         Meta(
-            description="The secret with which your application signs its JWTs (HS256).",
+            description="The secret with which your application signs its JWTs (HS256). If it "
+            "signs with a private key, set JWT_PUBLIC_KEY or JWT_JWKS_URL instead.",
             examples=["a-long-random-text"],
             extra=_SECRET,
         ),
-    ]
+    ] = ""
     database_type: Annotated[
         Literal["sqlite", "postgres"],
         Meta(
@@ -178,6 +179,65 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             examples=["sub,id"],
         ),
     ] = ("sub", "id")
+    jwt_previous_secret_key: Annotated[
+        str,
+        Meta(
+            description="The JWT_SECRET_KEY before this one. While you change it, tokens signed "
+            "with either are accepted.",
+            extra=_SECRET,
+        ),
+    ] = ""
+    jwt_public_key: Annotated[
+        str,
+        Meta(
+            description="Instead of JWT_SECRET_KEY: the public key of your application (RSA, "
+            "P-256 or Ed25519), as PEM text or as the path of a PEM file. Both may hold several.",
+            extra=_SECRET,  # never shown: somebody may have set the private one
+        ),
+    ] = ""
+    jwt_jwks_url: Annotated[
+        str,
+        Meta(
+            description="Instead of JWT_SECRET_KEY: where your identity provider publishes its "
+            "public keys, as a JWK Set. Needs JWT_ISSUER or JWT_AUDIENCE too.",
+            examples=["https://login.example.com/.well-known/jwks.json"],
+        ),
+    ] = ""
+    jwt_jwks_interval: Annotated[
+        _Seconds,
+        Meta(description="Seconds between two fetches of JWT_JWKS_URL that no token asks for."),
+    ] = 300.0
+    jwt_issuer: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Accept only tokens whose `iss` is one of these, separated by commas.",
+            examples=["https://login.example.com/"],
+        ),
+    ] = ()
+    jwt_audience: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Accept only tokens whose `aud` names one of these, separated by commas.",
+            examples=["chat"],
+        ),
+    ] = ()
+    jwt_leeway: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="Seconds by which the clock of whoever signs tokens may differ from ours.",
+        ),
+    ] = 0.0
+    jwt_revocation_lifetime: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=31_536_000,
+            description="Seconds for which `parley kick` has a user's earlier tokens refused: at "
+            "least as long as your tokens are valid.",
+        ),
+    ] = 86_400.0
 
     message_max_length: Annotated[
         _Count, Meta(description="The longest message, in characters.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +11,13 @@ from msgspec import NODEFAULT
 
 from parley.environment import read_variables
 from parley.errors import SettingsError
+from parley.keys.secret import is_asymmetric
+from parley.keys.urls import url_problem
 from parley.settings import FIELDS, LAST_PORT, Field, Settings
 from parley.tls_files import TlsFile, authorities_problems, key_pair_problems
 
 _ALWAYS_NEEDED = ("JWT_SECRET_KEY", "DATABASE_TYPE", "DATABASE_DB")
+_KEY_SOURCES = ("JWT_SECRET_KEY", "JWT_PUBLIC_KEY", "JWT_JWKS_URL")
 _NEEDED_WITH_POSTGRES = (
     "DATABASE_HOST",
     "DATABASE_PORT",
@@ -23,6 +26,15 @@ _NEEDED_WITH_POSTGRES = (
     "REDIS_HOST",
     "REDIS_PORT",
 )
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """What signs tokens, and what they have to say."""
+
+    value: str
+    issuer: str = ""
+    """Empty: it doesn't matter."""
+    audience: str = ""
 
 
 class SettingRow(msgspec.Struct, frozen=True):
@@ -37,18 +49,27 @@ class SettingRow(msgspec.Struct, frozen=True):
     description: str
 
 
-def load_settings(environ: Mapping[str, str], dotenv: Path | None = Path(".env")) -> Settings:
+def load_settings(
+    environ: Mapping[str, str],
+    dotenv: Path | None = Path(".env"),
+    ignoring: Collection[str] = (),
+) -> Settings:
     """Read, convert and check all settings.
 
     Variables of ``environ`` win over those of the file ``dotenv``, which need
-    not exist.  A blank value is the same as none.  Raises ``SettingsError``
-    with one message that lists every problem and never shows a secret.
+    not exist.  A blank value is the same as none, and so are those that
+    ``ignoring`` names.  Raises ``SettingsError`` with one message that lists
+    every problem and never shows a secret.
     """
     variables, problems = read_variables(environ, dotenv)
+    for name in ignoring:
+        variables.pop(name, None)
     values: dict[str, Any] = {}
     needed: tuple[str, ...] = _ALWAYS_NEEDED
     if variables.get("DATABASE_TYPE", "").strip().lower() == "postgres":
         needed += _NEEDED_WITH_POSTGRES
+    if any(source in variables for source in _KEY_SOURCES):
+        needed = tuple(name for name in needed if name not in _KEY_SOURCES)
     for field in FIELDS:
         if (text := variables.get(field.name)) is not None:
             try:
@@ -63,12 +84,25 @@ def load_settings(environ: Mapping[str, str], dotenv: Path | None = Path(".env")
     return Settings(**values)
 
 
-def load_secret(environ: Mapping[str, str], dotenv: Path | None = Path(".env")) -> str | None:
-    """``JWT_SECRET_KEY`` alone, from the same places and by the same rules; None if missing."""
+def load_secret(environ: Mapping[str, str], dotenv: Path | None = Path(".env")) -> Secret | None:
+    """``JWT_SECRET_KEY`` alone, from the same places and by the same rules; None if missing.
+
+    Raises ``SettingsError``, also if public keys are set, because these sign nothing.
+    """
     variables, problems = read_variables(environ, dotenv)
     if problems:
         raise SettingsError(_message(problems))
-    return variables.get("JWT_SECRET_KEY")
+    value = variables.get("JWT_SECRET_KEY")
+    public = [name for name in _KEY_SOURCES[1:] if name in variables]
+    if value is None and public:
+        raise SettingsError(
+            f"{public[0]} is set: tokens are signed with a private key, which Parley doesn't have. "
+            "Get one from your application; `parley chat` takes it with --token."
+        )
+    if value is None:
+        return None
+    parties = (_first(variables.get(name, "")) for name in ("JWT_ISSUER", "JWT_AUDIENCE"))
+    return Secret(value, *parties)
 
 
 def settings_table() -> list[SettingRow]:
@@ -85,6 +119,11 @@ def settings_table() -> list[SettingRow]:
         expected = _expected(field.type)
         rows.append(SettingRow(field.name, default, needed, expected, field.description))
     return rows
+
+
+def _first(text: str) -> str:
+    """The first part of a list with commas."""
+    return text.partition(",")[0].strip()
 
 
 def _convert(field: Field, text: str) -> object:
@@ -113,6 +152,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             f"NODE_PORT is {values['node_port']}, and with {values.get('workers', 1)} workers the "
             f"ports up to {last} would be needed. Choose a lower one."
         )
+    yield from _key_problems(values)
     for prefix in ("", "DATABASE_"):
         pair = [
             TlsFile(name, values.get(name.lower(), ""))
@@ -121,6 +161,37 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
         yield from key_pair_problems(*pair)
     for name in ("DATABASE_TLS_CA_FILE", "REDIS_TLS_CA_FILE"):
         yield from authorities_problems(TlsFile(name, values.get(name.lower(), "")))
+
+
+def _key_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the keys for tokens."""
+    named = [name for name in _KEY_SOURCES if values.get(name.lower())]
+    if len(named) > 1:
+        yield f"{' and '.join(named)} are set, and one of them alone can count. Remove the others."
+    if values.get("jwt_previous_secret_key") and "JWT_SECRET_KEY" not in named:
+        yield "JWT_PREVIOUS_SECRET_KEY is set without JWT_SECRET_KEY. Set that too, or remove it."
+    for name in ("JWT_SECRET_KEY", "JWT_PREVIOUS_SECRET_KEY"):
+        if is_asymmetric(values.get(name.lower(), "")):
+            yield (
+                f"{name} holds a key of a key pair, and no secret: whoever knows the public one "
+                "could sign tokens. Set JWT_PUBLIC_KEY to the public key instead."
+            )
+    if public := values.get("jwt_public_key"):
+        # Late: it loads much that others don't need.
+        from parley.keys.public import UnusableKey, read_public_keys  # noqa: PLC0415
+
+        try:
+            read_public_keys(public)
+        except UnusableKey as error:
+            yield str(error)
+    if url := values.get("jwt_jwks_url"):
+        if problem := url_problem(url):
+            yield f"JWT_JWKS_URL {problem}."
+        if not values.get("jwt_issuer") and not values.get("jwt_audience"):
+            yield (
+                "JWT_JWKS_URL needs JWT_ISSUER or JWT_AUDIENCE, better both: a provider signs "
+                "tokens for others with the same keys. Set what your tokens have as iss and aud."
+            )
 
 
 def _missing(field: Field) -> str:
@@ -141,8 +212,10 @@ def _expected(kind: msgspec.inspect.Type) -> str:
     match kind:
         case msgspec.inspect.IntType(ge=low, le=high):
             return f"a whole number from {low} to {high}"
-        case msgspec.inspect.FloatType(gt=low, le=high):
+        case msgspec.inspect.FloatType(gt=low, le=high) if low is not None:
             return f"a number above {low:g} and at most {high:g}"
+        case msgspec.inspect.FloatType(ge=low, le=high):
+            return f"a number from {low:g} to {high:.0f}"
         case msgspec.inspect.BoolType():
             return "true or false"
         case msgspec.inspect.LiteralType(values=values):

@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from parley import __version__
 from parley.bus.redis import RedisBus
+from parley.chat.ports import Revocation
 from parley.cluster import presence
 from parley.cluster.connection import LinkOptions
 from parley.cluster.node import Node, NodeOptions
 from parley.cluster.redis_client import RedisClient, RedisUnavailable
 from parley.cluster.registry import new_name
-from parley.errors import BusBroken
+from parley.errors import BusBroken, BusUnavailable
 from parley.model import UserId
 from parley.redis_options import RedisOptions
 from parley.settings import Settings
@@ -73,6 +74,23 @@ async def migrate_postgres(settings: Settings) -> tuple[int, int]:
 async def audit_postgres(settings: Settings, tell: Callable[[str], object]) -> bool:
     """As :func:`parley.backends.audit`."""
     return await postgres_audit.audit(postgres_options(settings), tell)
+
+
+async def revoke_shared(settings: Settings, revocation: Revocation) -> bool:
+    """As :func:`parley.backends.revoke`."""
+    options = postgres_options(settings)
+
+    async def put() -> None:
+        async with _closing(await PostgresStore.open(options)) as store:
+            await store.revocations.put(revocation)
+
+    await wait_for("PostgreSQL", put, settings.startup_timeout)
+    try:
+        async with _closing(await RedisBus.open(redis_options(settings))) as bus:
+            bus.announce_revocations()
+    except (BusUnavailable, BusBroken):
+        return False
+    return True
 
 
 async def connected_users(settings: Settings, user: UserId | None) -> list[Connected]:

@@ -63,6 +63,6 @@ def test_migrate(postgres: Postgres) -> None:
         }
         first = parley(settings, "migrate")
         again = parley(settings, "migrate")
-    assert first.stdout == "The database was brought from version 0 to version 1.\n"
-    assert again.stdout == "The database is up to date: its schema has version 1.\n"
+    assert first.stdout == "The database was brought from version 0 to version 2.\n"
+    assert again.stdout == "The database is up to date: its schema has version 2.\n"
     assert (first.returncode, again.returncode) == (0, 0)

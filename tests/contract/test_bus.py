@@ -15,7 +15,7 @@ import pytest
 from parley.bus.local import LocalBus
 from parley.model import UserId
 
-from .buses import BUSES, PATIENCE, Ends, Node, owner
+from .buses import BUSES, PATIENCE, Ends, Node, eventually, owner
 
 
 @pytest.fixture(params=BUSES)
@@ -212,6 +212,23 @@ class TestBus:
         node.subscriber.listen(None)
         assert not node.subscriber.listened
 
+    async def test_revocations_are_announced_to_all_others(self, node: Node) -> None:
+        alone = node.publisher is node.subscriber
+        heard: list[str] = []
+        node.publisher.on_revocations(lambda: heard.append("by whoever announced them"))
+        if not alone:
+            node.subscriber.on_revocations(lambda: heard.append("by another"))
+        ann = owner()
+        await node.subscriber.subscribe(ann)
+        for _ in range(3):
+            node.publisher.announce_revocations()
+            await node.carries_something(ann)
+        if alone:
+            assert heard == []
+        else:
+            await eventually(lambda: bool(heard))
+            assert set(heard) == {"by another"}
+
     async def test_the_end(self, node: Node) -> None:
         ann = owner()
         await node.subscriber.subscribe(ann)
@@ -223,6 +240,7 @@ class TestBus:
         node.arrived.clear()
         node.publisher.publish(ann, 1, b"late")
         node.publisher.notify(ann, b"late")
+        node.publisher.announce_revocations()
         node.subscriber.listen(None)
         node.listen()
         node.subscriber.unsubscribe(ann)

@@ -60,8 +60,8 @@ class ChatServer:
         ``program``: the Python module that serves, and its arguments.
         """
         self.port = free_port()
-        self._folder = folder
         self._program = program
+        self.folder = folder
         self._log_file = folder / "server.log"
         self._environment = {
             **without_settings(),
@@ -78,8 +78,13 @@ class ChatServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What it is started with."""
+        return self._environment
+
+    @property
     def secret(self) -> str:
-        """What it signs tokens with."""
+        """What it signs tokens with; empty if it has public keys instead."""
         return self._environment["JWT_SECRET_KEY"]
 
     @property
@@ -121,7 +126,7 @@ class ChatServer:
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *self._program],
-                cwd=self._folder,  # where nobody keeps a .env
+                cwd=self.folder,  # where nobody keeps a .env
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -175,7 +180,7 @@ class ChatServer:
         """Fail if the log holds what no log may hold."""
         log = self.log()
         assert "Traceback" not in log, log
-        for private in (self.secret, TOKEN_START, HUSH):
+        for private in filter(None, (self.secret, TOKEN_START, HUSH)):
             assert private not in log, f"{private!r} is in the log:\n{log}"
 
     def kill(self) -> None:

@@ -56,13 +56,13 @@ async def test_two_users_chat(
     assert await bob.unreceived() == []
 
 
-async def test_a_token_says_who_and_until_when(
+async def test_a_token_says_who_since_when_and_until_when(
     parley: ChatServer, application: Application, browsers: Browsers
 ) -> None:
     await log_in(browsers[0], application, "alice")
     token = await token_of(browsers[0], application)
     claims = jwt.decode(token, parley.secret, algorithms=["HS256"])
-    assert claims.keys() == {"sub", "exp"}
+    assert claims.keys() == {"sub", "iat", "exp"}
 
 
 async def test_the_page_learns_what_it_needs(

@@ -30,6 +30,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.socketio": ("parley.errors",),
     "parley.chat": VOCABULARY,
     "parley.store": ("parley.chat.ports", *VOCABULARY),
+    "parley.keys": ("parley.chat.jws", "parley.chat.ports", *VOCABULARY),
     "parley.bus": ("parley.chat.ports", "parley.redis_options", *VOCABULARY),
     "parley.cluster": (
         "parley.chat.ports",
@@ -50,7 +51,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
         "parley.tokens",
         *VOCABULARY,
     ),
-    "parley.tokens": (),
+    "parley.tokens": ("parley.chat.jws",),
     "parley.terminal": (
         "parley.socketio.packets",
         "parley.socketio.protocol",
@@ -67,6 +68,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.settings_loading": (
         "parley.environment",
         "parley.errors",
+        "parley.keys",
         "parley.settings",
         "parley.tls_files",
     ),
@@ -80,6 +82,7 @@ COMPOSES = (
     "parley.chatting",
     "parley.cli",
     "parley.devmode",
+    "parley.kicking",
     "parley.serving",
     "parley.shared_backends",
     "parley.signing",
@@ -91,6 +94,7 @@ READS_SETTINGS = (*COMPOSES, "parley.logs")
 SANS_IO = (
     "parley.chat.ids",
     "parley.chat.inbox",
+    "parley.chat.jws",
     "parley.socketio.frames",
     "parley.socketio.handshake",
     "parley.socketio.packets",

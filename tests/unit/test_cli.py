@@ -167,6 +167,37 @@ class TestToken:
         assert jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
         assert done.stderr == f"Signed with the secret of `parley dev` in {folder}.\n"
 
+    def test_it_says_what_the_server_asks_for(self, run: Run) -> None:
+        done = run(
+            *("token", "--user", USER),
+            JWT_SECRET_KEY=SECRET,
+            JWT_ISSUER="https://a/",
+            JWT_AUDIENCE="chat,talk",
+        )
+
+        claims = jwt.decode(
+            done.stdout.strip(),
+            SECRET,
+            algorithms=["HS256"],
+            issuer="https://a/",
+            audience="chat",
+        )
+        assert claims["sub"] == USER
+
+    @pytest.mark.parametrize("command", ["token", "chat"])
+    def test_there_is_nothing_to_sign_with(self, command: str, run: Run, tmp_path: Path) -> None:
+        (tmp_path / ".parley").mkdir()
+        (tmp_path / ".parley" / "secret").write_text("of another server\n")
+        who = "--user" if command == "token" else "--as"
+
+        done = run(command, who, USER, JWT_JWKS_URL="https://login.example.com/keys")
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "parley: JWT_JWKS_URL is set: tokens are signed with a private key, which Parley "
+            "doesn't have. Get one from your application; `parley chat` takes it with --token.\n"
+        )
+
     def test_the_configured_secret_wins_over_that_of_dev(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / ".parley").mkdir()
         (tmp_path / ".parley" / "secret").write_text("another\n")

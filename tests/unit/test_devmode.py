@@ -105,6 +105,11 @@ class TestSettings:
         real = {
             "JWT_SECRET_KEY": "another",
             "JWT_USER_CLAIMS": "user_id",
+            "JWT_PREVIOUS_SECRET_KEY": "one more",
+            "JWT_PUBLIC_KEY": "/nowhere",
+            "JWT_JWKS_URL": "https://login.example.com/keys",
+            "JWT_ISSUER": "https://login.example.com/",
+            "JWT_AUDIENCE": "chat",
             "DATABASE_TYPE": "postgres",
             "DATABASE_DB": "chat",
             "WORKERS": "8",

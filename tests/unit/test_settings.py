@@ -9,7 +9,7 @@ import pytest
 
 from parley.errors import SettingsError
 from parley.settings import Settings
-from parley.settings_loading import load_secret, load_settings, settings_table
+from parley.settings_loading import Secret, load_secret, load_settings, settings_table
 
 SQLITE = {
     "JWT_SECRET_KEY": "a-secret-of-the-tests",
@@ -211,7 +211,7 @@ class TestDotenv:
         dotenv = tmp_path / ".env"
         dotenv.write_text("JWT_SECRET_KEY=a${HOME}b$c\n")
 
-        assert load_secret({}, dotenv) == "a${HOME}b$c"
+        assert load_secret({}, dotenv) == Secret("a${HOME}b$c")
 
     def test_it_need_not_exist(self, tmp_path: Path) -> None:
         assert load_settings(SQLITE, tmp_path / ".env").port == 3000
@@ -259,7 +259,7 @@ class TestSecrets:
         assert not any(secret in message for secret in self.SECRETS)
 
     def test_the_one_alone(self) -> None:
-        assert load_secret({"JWT_SECRET_KEY": "s"}, None) == "s"
+        assert load_secret({"JWT_SECRET_KEY": "s"}, None) == Secret("s")
         assert load_secret({"JWT_SECRET_KEY": " "}, None) is None
 
 

@@ -37,6 +37,12 @@ class LocalBus:
     def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
         self._hear, self.listened = hear, hear is not None
 
+    def announce_revocations(self) -> None:
+        """There is no other node."""
+
+    def on_revocations(self, look: Callable[[], None]) -> None:
+        """Nobody will announce any."""
+
     async def subscribe(self, owner: UserId) -> None:
         self._subscribed.add(owner)
 

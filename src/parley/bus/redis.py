@@ -137,6 +137,13 @@ class RedisBus:
         if not self._closed:
             self._company.listen(wanted=hear is not None)
 
+    def announce_revocations(self) -> None:
+        if not self._closed:
+            self._company.announce_revocations()
+
+    def on_revocations(self, look: Callable[[], None]) -> None:
+        self._company.on_revoked = look
+
     async def subscribe(self, owner: UserId) -> None:
         await self._channels.want(owner).settling()
 

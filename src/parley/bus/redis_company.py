@@ -9,12 +9,16 @@ one has it do.
 A node that listens to notices says LISTENING instead of HERE, and also as soon
 as it does, and every few seconds.  Where nobody has said so for a while, notices
 need not be published either.
+
+Whoever has revoked tokens says REVOKED, and the others look into the store.  It
+says neither whose nor why: Redis is not believed in such a matter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -28,6 +32,7 @@ _EVERYBODY: Final = UserId("nodes")
 _HELLO: Final = b"hello"
 _HERE: Final = b"here"
 _LISTENING: Final = b"listening"
+_REVOKED: Final = b"revoked"
 _PATIENCE: Final = 1.0
 """Seconds that others have to answer; one that has just died still counts for a while."""
 _SILENCE: Final = 3
@@ -45,6 +50,8 @@ class Company:
         """No other node is there, for sure."""
         self.listened = False
         """Another node has said, not long ago, that it listens to notices."""
+        self.on_revoked: Callable[[], None] = _nobody_looks
+        """Is called when another node has revoked tokens."""
         self._silence = 0
         """Calls of :meth:`count` since then."""
         self._listens = False
@@ -88,6 +95,12 @@ class Company:
         self._listens = wanted
         self._announce()
 
+    def announce_revocations(self) -> None:
+        """Have the others look into the store."""
+        link = self._channels.want(_EVERYBODY).link
+        if link is not None:
+            link.publish(self.name, self._own, _REVOKED)
+
     def lose(self) -> None:
         """Redis is away, or was: nothing is known of the others until :meth:`meet`.
 
@@ -104,7 +117,7 @@ class Company:
     def heard(self, link: RedisLink, payload: bytes) -> bool:
         """Another node said something; False if that isn't what nodes say."""
         said = payload[TAGGED:]
-        if said not in (_HELLO, _HERE, _LISTENING):
+        if said not in (_HELLO, _HERE, _LISTENING, _REVOKED):
             return False
         self.alone = False
         self._answered.add(payload[:TAGGED])
@@ -112,6 +125,8 @@ class Company:
             link.publish(self.name, self._own, _LISTENING if self._listens else _HERE)
         elif said == _LISTENING:
             self.listened, self._silence = True, 0
+        elif said == _REVOKED:
+            self.on_revoked()
         self._look()
         return True
 
@@ -141,3 +156,7 @@ class Company:
     def _look(self) -> None:
         if self._others is not None and len(self._answered) >= self._others:
             self._met.set()
+
+
+def _nobody_looks() -> None:
+    """Before a node has named who does."""

@@ -151,6 +151,90 @@ class Store(Protocol):
         ...
 
 
+class Revocation(msgspec.Struct, frozen=True, gc=False):
+    """What `parley kick` says of a user's tokens.  Times are milliseconds since the Unix epoch."""
+
+    user: UserId
+    issued_before: int
+    """Tokens that were issued earlier are of no use, nor are those that don't say when."""
+    until: int
+    """From then on nothing is refused any more."""
+    reason: str
+    """What the user is told; may be empty."""
+    version: int = 0
+    """Every change has a higher one than those before it."""
+
+
+class RevocationStore(Protocol):
+    """Durable revocations, at most one for each user.
+
+    Every method raises :class:`parley.errors.StoreUnavailable` if the store
+    can't answer now.
+    """
+
+    async def put(self, revocation: Revocation) -> None:
+        """Store this one, in place of what was said of the user before; its version is chosen here.
+
+        Durable when this returns.  Several processes may do this at once.
+        """
+        ...
+
+    async def newest(self) -> int:
+        """The version of the latest change; 0 if there never was one."""
+        ...
+
+    async def changes(self, after: int, until_after: int, limit: int) -> list[Revocation]:
+        """At most ``limit`` with ``version > after`` and ``until > until_after``, by version.
+
+        Whoever has seen all changes up to a version never sees a lower one appear later.
+        """
+        ...
+
+
+class Key(Protocol):
+    """Verifies signatures by one algorithm, and by no other."""
+
+    @property
+    def algorithm(self) -> str:
+        """Its name in RFC 7518, section 3.1, or RFC 8037."""
+
+    @property
+    def kid(self) -> str | None:
+        """What tokens call it; None: nothing."""
+
+    def verifies(self, content: bytes, signature: bytes) -> bool:
+        """True if ``signature`` is the signature of ``content``; never raises."""
+        ...
+
+
+class Keys(Protocol):
+    """The keys by which tokens may be signed."""
+
+    fetched: int
+    """Times that keys were fetched."""
+    failed: int
+    """Times that they could not be fetched."""
+
+    @property
+    def algorithms(self) -> Sequence[str]:
+        """Those of the keys, or of any that there may be after :meth:`renew`."""
+
+    def find(self, algorithm: str, kid: str | None) -> Sequence[Key]:
+        """The keys that may have signed a token that says this; few, and all of ``algorithm``."""
+        ...
+
+    async def renew(self) -> bool:
+        """Return when the keys are newer than this call; False if they can't be had, or never.
+
+        All who wait wait for the same fetch.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything.  Idempotent."""
+        ...
+
+
 class Bus(Protocol):
     """Carries pushes, and notices, to every node whose users they concern.
 
@@ -197,6 +281,17 @@ class Bus(Protocol):
         Other nodes learn of it a little later; what they are told of before is not carried here.
         Never blocks and never raises.
         """
+        ...
+
+    def announce_revocations(self) -> None:
+        """Have all other nodes look at the revocations in the store.
+
+        Never blocks and never raises.  What can't be carried is dropped.
+        """
+        ...
+
+    def on_revocations(self, look: Callable[[], None]) -> None:
+        """Have ``look`` called when another node announces revocations."""
         ...
 
     async def subscribe(self, owner: UserId) -> None:

@@ -20,6 +20,12 @@ def token_expired() -> ChatError:
     return ChatError(ErrorCode.TOKEN_EXPIRED, "The token has expired: connect with a new one")
 
 
+def token_revoked(reason: str) -> ChatError:
+    """At connecting, and while connected; ``reason`` is the operator's, and may be empty."""
+    why = f": {reason}" if reason else ""
+    return ChatError(ErrorCode.TOKEN_REVOKED, f"The operator has ended your access{why}")
+
+
 def store_unavailable() -> ChatError:
     """While the store is away."""
     return ChatError(

@@ -21,6 +21,7 @@ from parley.store import postgres_statements as sql
 from parley.store.postgres_commit import Batch, Key, as_list, keys
 from parley.store.postgres_connect import FAILURES, PostgresOptions, raise_if_away
 from parley.store.postgres_lane import Lane
+from parley.store.postgres_revocations import PostgresRevocations
 from parley.store.postgres_schema import prepare
 from parley.store.postgres_wire import Row
 from parley.store.postgres_writer import Writer
@@ -68,6 +69,7 @@ class PostgresStore:
         self._no_commit.set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
+        self.revocations = PostgresRevocations(self._run, self._reader)
 
     @classmethod
     async def open(cls, options: PostgresOptions) -> Self:

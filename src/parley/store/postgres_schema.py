@@ -17,11 +17,13 @@ LOCK: Final = int.from_bytes(b"parley")
 """Of pg_advisory_xact_lock: one migrates at a time."""
 
 TABLES: Final = ("chats", "inbox", "heads")
+"""Those of the first version, by which a database of Parley's is known."""
 NEEDED: Final = [
     ("schema_version", "SELECT"),
     *((table, right) for table in TABLES for right in ("SELECT", "INSERT")),
     ("chats", "UPDATE"),
     ("heads", "UPDATE"),
+    *(("revocations", right) for right in ("SELECT", "INSERT", "UPDATE")),
 ]
 """The rights without which we can't do our work."""
 

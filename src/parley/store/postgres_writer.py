@@ -91,3 +91,20 @@ class Writer:
             if not self._options.pooler:
                 await self._succeed(connection)
         self._wire = Wire(connection, keep=not self._options.pooler)
+
+    async def _succeed(self, connection: Any) -> None:
+        """Wait until the session of the last connection has ended.
+
+        The server doesn't notice at once that a connection is lost: a commit that waits for a lock
+        could come after those of the new one.
+        """
+        try:
+            with suppress(asyncpg.InsufficientPrivilegeError):  # an administrator may forbid it
+                while self._session is not None and await connection.fetch(_END, *self._session):  # noqa: ASYNC110 - nothing tells when
+                    await asyncio.sleep(_LOOK)
+            [self._session] = await connection.fetch(_OURS)
+        except BaseException as error:
+            connection.terminate()
+            if isinstance(error, asyncpg.InterfaceError):
+                raise ConnectionError(LOST) from error
+            raise

@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self, TypeAlias, TypeVar
 
@@ -28,6 +27,8 @@ from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Page, 
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store.migrations import LAST_VERSION
+from parley.store.sqlite_lane import Lane, connect_reader, connect_writer, transaction
+from parley.store.sqlite_revocations import SqliteRevocations
 from parley.store.sqlite_schema import upgrade
 
 T = TypeVar("T")
@@ -42,8 +43,6 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for another program that has locked the file."""
 END = 2**63 - 1
 """No position lies beyond it."""
-MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
-"""Errors that tell of a fault in this program, not of the disk or of locks."""
 
 # CROSS JOIN: SQLite keeps the tables in that order, whatever it thinks of their sizes.
 # BLOB: the text need not become a str, only to be decoded again.
@@ -105,35 +104,6 @@ _decode_entries = msgspec.json.Decoder(
 ).decode
 
 
-def connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Open an existing file; nothing is known about its content yet."""
-    return sqlite3.connect(
-        f"{path.as_uri()}?mode=rw",  # never creates a second database when the first was moved
-        uri=True,
-        timeout=busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,  # a lane gives it to one thread after the other
-    )
-
-
-def connect_writer(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Open a connection whose commits are on disk when they return."""
-    db = connect(path, busy_timeout)
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA fullfsync = ON")  # macOS leaves data in the drive's cache otherwise
-    db.execute("PRAGMA cache_size = -32768")  # KiB
-    # Pages; SQLite's 1000 would make every few large commits wait for a checkpoint.
-    db.execute("PRAGMA wal_autocheckpoint = 4000")
-    return db
-
-
-def connect_reader(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """Open a connection that can't write."""
-    db = connect(path, busy_timeout)
-    db.execute("PRAGMA query_only = ON")
-    return db
-
-
 class SqliteStore:
     """A :class:`parley.chat.ports.Store` in a file; make one with :meth:`open`.
 
@@ -141,9 +111,10 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
-        self._writer = _Lane("parley-store-write", 1, lambda: connect_writer(path, busy_timeout))
-        self._reader = _Lane("parley-store-read", 2, lambda: connect_reader(path, busy_timeout))
+        self._writer = Lane("parley-store-write", 1, lambda: connect_writer(path, busy_timeout))
+        self._reader = Lane("parley-store-read", 2, lambda: connect_reader(path, busy_timeout))
         self._closing: asyncio.Task[None] | None = None
+        self.revocations = SqliteRevocations(self._run, self._reader, self._writer)
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> Self:
@@ -211,67 +182,10 @@ class SqliteStore:
         self._reader.close()
         self._writer.close("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    async def _run(self, lane: _Lane, job: Callable[[sqlite3.Connection], T]) -> T:
+    async def _run(self, lane: Lane, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closing is not None:
             raise StoreUnavailable("the store is closed")
         return await lane.run(job)
-
-
-class _Lane:
-    """Threads that do jobs, each job with a connection to itself.
-
-    A connection that saw an error is replaced: what state it is in is no
-    question then, and the store recovers by itself.
-    """
-
-    def __init__(self, name: str, threads: int, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._idle: list[sqlite3.Connection] = []
-        self._threads = ThreadPoolExecutor(threads, name)
-
-    async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._do, job)
-
-    def close(self, last: str | None = None) -> None:
-        """Do the jobs that wait, then ``last`` if there is a connection; blocks meanwhile."""
-        self._threads.shutdown()
-        for db in self._idle:
-            if last is not None:
-                with suppress(sqlite3.Error):  # all of it is safe without
-                    db.execute(last).fetchall()
-            db.close()
-
-    def _do(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            db = self._take()
-            try:
-                outcome = job(db)
-            except BaseException:
-                db.close()
-                raise
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, MISTAKES):
-                raise
-            raise StoreUnavailable(f"SQLite: {error}") from error
-        self._idle.append(db)
-        return outcome
-
-    def _take(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._connect()
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
-    db.execute(begin)
-    try:
-        yield
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
 
 
 def _commit(
@@ -292,7 +206,7 @@ def _commit_once(
     receipts: Sequence[Receipt],
     suspects: Sequence[Key],
 ) -> Committed:
-    with _transaction(db, "BEGIN IMMEDIATE"):
+    with transaction(db, "BEGIN IMMEDIATE"):
         outcomes = _store(db, chats, _existing(db, suspects)) if chats else []
         marked = _mark(db, receipts) if receipts else []
     return Committed(outcomes, marked)
@@ -379,7 +293,7 @@ def _list(db: sqlite3.Connection, query: str, owner: UserId, page: Page) -> list
     after, before = page.after, END if page.before is None else page.before
     entries: list[InboxEntry] = []
     # All slices must show the same moment.
-    with _transaction(db, "BEGIN") if page.limit > SLICE else nullcontext():
+    with transaction(db, "BEGIN") if page.limit > SLICE else nullcontext():
         while (limit := min(SLICE, page.limit - len(entries))) > 0:
             bounds = {"owner": owner, "after": after, "before": before, "limit": limit}
             (found,) = db.execute(query, bounds).fetchone()

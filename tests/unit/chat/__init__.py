@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
 from parley.answer import Answer, answer_of
 from parley.bus.local import LocalBus
 from parley.chat.delivery import Delivery
-from parley.chat.ports import Committed, NewChat, Page, Receipt, Store, Stored
+from parley.chat.ports import Committed, NewChat, Page, Receipt, Revocation, Store, Stored
 from parley.chat.repair import Intervals
 from parley.errors import StoreUnavailable
 from parley.model import Chat, ChatId, InboxEntry, UserId
@@ -53,6 +55,42 @@ class FakeClock:
 
     def now(self) -> float:
         return self.time
+
+
+class Kicks:
+    """A store of revocations that can be away, and no more than a list."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.looks = 0
+        """Times that it was asked what is newest."""
+        self.reads = 0
+        """Times that it was asked for changes."""
+        self._all: dict[UserId, Revocation] = {}
+        self._version = 0
+
+    async def put(self, revocation: Revocation) -> None:
+        self._version += 1
+        changed = msgspec.structs.replace(revocation, version=self._version)
+        self._all[revocation.user] = changed
+
+    async def newest(self) -> int:
+        self.looks += 1
+        if self.away:
+            raise StoreUnavailable("it is away")
+        return self._version
+
+    def lose(self) -> None:
+        """Be as it was at first."""
+        self._all.clear()
+        self._version = 0
+
+    async def changes(self, after: int, until_after: int, limit: int) -> list[Revocation]:
+        self.reads += 1
+        if self.away:
+            raise StoreUnavailable("it is away")
+        rows = sorted(self._all.values(), key=lambda each: each.version)
+        return [each for each in rows if each.version > after and each.until > until_after][:limit]
 
 
 class FaultyStore:

@@ -12,25 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.chat.auth import Authenticator, Identity
+from parley.bus.local import LocalBus
+from parley.chat.auth import Authenticator, Claims, Identity
+from parley.chat.revocations import Revocations
 from parley.errors import ChatError, ErrorCode
+from parley.keys.ring import KeyRing
+from parley.keys.secret import SecretKey
 
-from . import ALICE, BOB, NOW, FakeClock
+from . import ALICE, BOB, NOW, FakeClock, Kicks
 
 # Long enough for HS512, so that nothing else can be wrong with it.
 SECRET = "a secret of the tests" * 4
 OTHER_SECRET = "another secret of them" * 4
-# Of the size that HS256 keys should have, so that a confused verifier would take it.
-PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
-MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu1SU1LfVLPHCozMxH2Mo
-4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq0/IzW7yWR7QkrmBL7jTKEn5u
-+qKhbwKfBstIs+bMY2Zkp18gnTxKLxoS2tFczGkPLPgizskuemMghRniWaoLcyeh
-kd3qqGElvW/VDL5AaWTg0nLVkjRo9z+40RQzuVaE8AkAFmxZzow3x+VJYKdjykkJ
-0iT9wCS0DRTXu269V264Vf/3jvredZiKRkgwlL9xNAwxXFg0x/XFw005UWVRIkdg
-cKWTjpBP2dPwVZ4WWC+9aGVd+Gyn1o0CLelf4rEjGoXbAAEgAqeGUxrcIlbjXfbc
-mwIDAQAB
------END PUBLIC KEY-----
-"""
 
 
 def part(content: bytes) -> str:
@@ -50,8 +43,14 @@ def token(**claims: Any) -> str:
     return signed(HS256, json.dumps(claims))
 
 
+def authenticator(claims: Claims | None = None, clock: FakeClock | None = None) -> Authenticator:
+    clock = clock or FakeClock()
+    revocations = Revocations(Kicks(), LocalBus(), clock)
+    return Authenticator(KeyRing([SecretKey(SECRET)]), claims or Claims(), revocations, clock)
+
+
 def verify(text: str | None, clock: FakeClock | None = None) -> Identity:
-    return Authenticator(SECRET, ["sub", "id"], clock or FakeClock()).verify(text)
+    return authenticator(clock=clock).verify(text)
 
 
 def refusal(text: str | None, clock: FakeClock | None = None) -> ErrorCode:
@@ -82,7 +81,7 @@ def test_the_header_s_form_and_the_bare_token(before: str, behind: str) -> None:
         ({"id": BOB}, BOB),
         ({"sub": None, "id": BOB}, BOB),
         ({"sub": ALICE.upper()}, ALICE),
-        ({"sub": ALICE, "id": 7, "aud": "x", "iss": 1, "iat": "y", "jti": []}, ALICE),
+        ({"sub": ALICE, "id": 7, "aud": "x", "iss": 1, "jti": []}, ALICE),
     ],
 )
 def test_the_first_claim_present_names_the_user(claims: dict[str, Any], user: str) -> None:
@@ -90,10 +89,10 @@ def test_the_first_claim_present_names_the_user(claims: dict[str, Any], user: st
 
 
 def test_claims_are_configurable() -> None:
-    authenticator = Authenticator(SECRET, ["user_id"], FakeClock())
-    assert authenticator.verify(token(sub=ALICE, user_id=BOB)).user == BOB
+    named = authenticator(Claims(user=["user_id"]))
+    assert named.verify(token(sub=ALICE, user_id=BOB)).user == BOB
     with pytest.raises(ChatError, match="user_id"):
-        authenticator.verify(token(sub=ALICE, id=BOB))
+        named.verify(token(sub=ALICE, id=BOB))
 
 
 # Times, by our own clock
@@ -129,7 +128,7 @@ def test_before_it_is_valid(nbf: float) -> None:
     assert refusal(token(sub=ALICE, nbf=nbf)) is ErrorCode.TOKEN_INVALID
 
 
-@pytest.mark.parametrize("name", ["exp", "nbf"])
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -159,7 +158,7 @@ def test_what_is_no_time(name: str, value: str) -> None:
 
 
 def test_null_is_as_good_as_absent() -> None:
-    assert verify(token(sub=ALICE, exp=None, nbf=None)) == Identity(ALICE, None)
+    assert verify(token(sub=ALICE, exp=None, nbf=None, iat=None)) == Identity(ALICE, None)
 
 
 # Bad ones
@@ -229,15 +228,6 @@ def test_no_other_algorithm_even_if_the_hmac_is_right(header: str, unsigned: boo
     if unsigned:
         text = text[: text.rindex(".") + 1]
     assert refusal(text) is ErrorCode.TOKEN_INVALID
-
-
-def test_a_public_key_is_no_secret() -> None:
-    """Whoever took it for one would accept what anybody can sign."""
-    authenticator = Authenticator(PUBLIC_KEY, ["sub"], FakeClock())
-    for algorithm in ("HS256", "RS256"):
-        with pytest.raises(ChatError) as caught:
-            authenticator.verify(signed(json.dumps({"alg": algorithm}), CLAIMS, PUBLIC_KEY))
-        assert caught.value.code is ErrorCode.TOKEN_INVALID
 
 
 def test_keys_that_the_token_brings_along_do_not_count() -> None:

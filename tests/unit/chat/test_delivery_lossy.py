@@ -73,6 +73,12 @@ class NetworkBus:
     def listen(self, hear: Callable[[UserId, bytes], None] | None) -> None:
         """Notices are lost, all of them."""
 
+    def announce_revocations(self) -> None:
+        """There are none."""
+
+    def on_revocations(self, look: Callable[[], None]) -> None:
+        """There are none."""
+
     async def subscribe(self, owner: UserId) -> None:
         await asyncio.sleep(self._network.chance.random() * 0.002)
         self.subscribed.add(owner)

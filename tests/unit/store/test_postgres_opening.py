@@ -59,8 +59,8 @@ async def refusal(options: PostgresOptions) -> str:
 
 
 async def test_creates_and_keeps_what_is_there(empty: PostgresOptions) -> None:
-    assert await migrate(empty) == (0, 1)
-    assert await migrate(empty) == (1, 1)
+    assert await migrate(empty) == (0, 2)
+    assert await migrate(empty) == (2, 2)
     for number in range(1, 3):
         store = await PostgresStore.open(empty)
         await store.commit([CHAT], [])
@@ -72,7 +72,7 @@ async def test_goes_on_after_a_migration_that_was_interrupted(
     postgres: Postgres, empty: PostgresOptions
 ) -> None:
     postgres.execute("CREATE TABLE schema_version (version integer PRIMARY KEY)", empty.database)
-    assert await migrate(empty) == (0, 1)
+    assert await migrate(empty) == (0, 2)
 
 
 @pytest.mark.parametrize("pooler", [False, True])
@@ -84,7 +84,7 @@ async def test_ten_may_open_an_empty_database_at_once(postgres: Postgres, pooler
         await asyncio.gather(*[store.close() for store in stores])
         assert len(outcomes) == 10
         versions = postgres.execute("SELECT version FROM schema_version", name)
-        assert versions == [(1,)]
+        assert versions == [(1,), (2,)]
 
 
 async def test_the_rights_to_use_the_tables_are_enough(
@@ -190,7 +190,7 @@ async def test_says_that_tables_are_not_ours(
 
 async def test_tables_of_others_do_not_matter(postgres: Postgres, empty: PostgresOptions) -> None:
     postgres.execute("CREATE TABLE users (id integer)", empty.database)
-    assert await migrate(empty) == (0, 1)
+    assert await migrate(empty) == (0, 2)
 
 
 async def test_says_that_it_met_a_pooler(postgres: Postgres) -> None:

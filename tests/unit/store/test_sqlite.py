@@ -22,7 +22,7 @@ import pytest
 from parley.chat.ports import IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreBroken, StoreUnavailable
 from parley.model import ChatId, UserId
-from parley.store import sqlite, sqlite_schema
+from parley.store import sqlite, sqlite_lane, sqlite_schema
 from parley.store.sqlite import SqliteStore
 
 ANN = UserId(str(uuid.UUID(int=1)))
@@ -213,7 +213,7 @@ async def test_reopening_applies_nothing_twice(path: Path) -> None:
         assert await store.heads([ANN]) == {ANN: number}
         await store.close()
     with closing(other_program(path)) as db:
-        assert db.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+        assert db.execute("SELECT version FROM schema_version").fetchall() == [(1,), (2,)]
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert db.execute(ORPHANS).fetchall() == []
 
@@ -224,12 +224,12 @@ async def test_commits_are_on_disk_when_they_return(path: Path) -> None:
     def setting(db: sqlite3.Connection, name: str) -> object:
         return db.execute(f"PRAGMA {name}").fetchone()[0]
 
-    with closing(sqlite.connect_writer(path, 1.5)) as db:
+    with closing(sqlite_lane.connect_writer(path, 1.5)) as db:
         assert setting(db, "journal_mode") == "wal"
         assert setting(db, "synchronous") == 2  # FULL
         assert setting(db, "fullfsync") == 1
         assert setting(db, "busy_timeout") == 1500
-    with closing(sqlite.connect_reader(path, 1.5)) as db:
+    with closing(sqlite_lane.connect_reader(path, 1.5)) as db:
         assert setting(db, "query_only") == 1
 
 
@@ -368,7 +368,7 @@ PARAMETERS |= {"sender": BOB, "receiver": ANN, "ids": '["x"]'}
 @pytest.mark.parametrize("name", QUERIES)
 def test_no_query_scans_a_table(path: Path, name: str) -> None:
     sqlite_schema.upgrade(path, 1)
-    with closing(sqlite.connect_writer(path, 1)) as db:
+    with closing(sqlite_lane.connect_writer(path, 1)) as db:
         query = "EXPLAIN QUERY PLAN " + getattr(sqlite, name)
         plan = [row[3] for row in db.execute(query, PARAMETERS)]
     scans = [step for step in plan if step.startswith("SCAN") and "json_each" not in step]
@@ -381,7 +381,7 @@ def test_no_query_scans_a_table(path: Path, name: str) -> None:
 async def test_the_work_does_not_grow_with_what_is_stored(store: SqliteStore, path: Path) -> None:
     def work() -> dict[str, int]:
         steps = dict.fromkeys(QUERIES, 0)
-        with closing(sqlite.connect_writer(path, 1)) as db:
+        with closing(sqlite_lane.connect_writer(path, 1)) as db:
             for name in QUERIES:
 
                 def count(name: str = name) -> None:

@@ -1,0 +1,1 @@
+"""The keys by which tokens are verified; implements :class:`parley.chat.ports.Keys`."""
