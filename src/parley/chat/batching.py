@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from parley.chat.replies import internal, overloaded, store_unavailable
@@ -22,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 _SLICE: Final = 250
 """Callbacks called before others get their turn."""
+_STEP: Final = 10
+"""Callbacks between two looks at what they have caused."""
+_MOST_CAUSED: Final = 5_000
+"""What callbacks may cause, as the caller counts it, before others get their turn."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,8 +47,13 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_waiting: int,
         around: AbstractContextManager[None] | None = None,
+        caused: Callable[[], int] | None = None,
     ) -> None:
-        """``around`` is entered while the callbacks of a batch are called."""
+        """``around`` is entered while the callbacks of a batch are called.
+
+        ``caused`` tells how much they have caused in all: one that makes a lot
+        of work doesn't keep others waiting for that of the whole batch.
+        """
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -56,6 +64,7 @@ class Batcher(Generic[Item, Result]):
         self._done = 0
         self._batch_done: asyncio.Future[None] | None = None
         self._around = around or nullcontext()
+        self._caused = caused or _nothing
 
     def __len__(self) -> int:
         """How many items wait, besides those under way."""
@@ -145,17 +154,33 @@ class Batcher(Generic[Item, Result]):
     async def _tell(
         self, batch: Batch[Item, Result], results: Sequence[Result | ChatError]
     ) -> None:
-        outcomes = zip(batch, results, strict=True)
-        for start in range(0, len(batch), _SLICE):
-            if start:
+        told = 0
+        while told < len(batch):
+            if told:
                 await asyncio.sleep(0)
             with self._around:
-                for (_, done), result in islice(outcomes, _SLICE):
-                    try:
-                        done(result)
-                    except Exception:
-                        logger.exception("a callback failed")
+                told = self._tell_some(batch, results, told)
         self._done += len(batch)
         if self._batch_done is not None:
             self._batch_done.set_result(None)
             self._batch_done = None
+
+    def _tell_some(
+        self, batch: Batch[Item, Result], results: Sequence[Result | ChatError], start: int
+    ) -> int:
+        """Call back from ``start`` on until others should have their turn; returns where to go on."""
+        end = min(start + _SLICE, len(batch))
+        enough = self._caused() + _MOST_CAUSED
+        while start < end and self._caused() < enough:
+            stop = min(start + _STEP, end)
+            for (_, done), result in zip(batch[start:stop], results[start:stop], strict=True):
+                try:
+                    done(result)
+                except Exception:
+                    logger.exception("a callback failed")
+            start = stop
+        return start
+
+
+def _nothing() -> int:
+    return 0

@@ -14,9 +14,11 @@ from typing import Final, Protocol, runtime_checkable
 from parley.socketio.batch import Batch
 from parley.socketio.deadlines import Deadlines, Timed
 from parley.socketio.handshake import Handshake
+from parley.socketio.limiter import UNLIMITED, Debt, Limiter
 from parley.socketio.options import Options
 from parley.socketio.peers import MovedConnection
 from parley.socketio.protocol import CLOSE, MESSAGE, NOOP, PING, PONG, CloseReason
+from parley.socketio.throttle import Throttle
 
 TURN: Final = 256
 """Packets of one client that are handled before others get their turn."""
@@ -65,6 +67,12 @@ class Handler(Protocol):
     def on_binary(self, message: bytes) -> None:
         """A binary message, in order with the text ones."""
 
+    def on_excess(self, message: bytes, wait: int) -> None:
+        """A text message, in order, of a client that sends too much.
+
+        It should be refused; its sender may send again in ``wait`` milliseconds.
+        """
+
     def on_close(self, reason: CloseReason) -> None:
         """The session has ended; called exactly once."""
 
@@ -104,6 +112,7 @@ class Host(Protocol):
 
     options: Options
     deadlines: Deadlines
+    limiter: Limiter
     batch: Batch
 
     def forget(self, session: Session, reason: CloseReason) -> None:
@@ -134,7 +143,12 @@ class Session(Timed):
         "_awaiting_pong",
         "_in_flight",
         "_resumed",
+        "_throttle",
         "_unsent",
+        "account",
+        "address",
+        "allowance",
+        "credit",
         "engine",
         "handler",
         "handshake",
@@ -146,13 +160,26 @@ class Session(Timed):
     )
 
     def __init__(
-        self, engine: Host, sid: str, transport: Transport, handshake: Handshake | None
+        self,
+        engine: Host,
+        sid: str,
+        transport: Transport,
+        handshake: Handshake | None,
+        address: str | None,
     ) -> None:
         super().__init__()
         self.engine = engine
         self.sid = sid
         self.transport = transport
         self.handshake = handshake
+        self.address = address
+        """Whose limits it shares with others: an address's; None for no one's."""
+        self.account: str | None = None
+        """Likewise; whoever knows who the client is says so here."""
+        self.allowance = engine.limiter.free_events
+        self.credit = engine.limiter.free_bytes
+        self._throttle: Throttle | None = None
+        """Present while the client sends too much, and a while longer."""
         self.handler: Handler
         self.state = State.OPEN
         self.probe: Probe | None = None
@@ -187,6 +214,8 @@ class Session(Timed):
         self.state = State.CLOSED
         self.engine.forget(self, reason)
         self.engine.deadlines.cancel(self)
+        if self._throttle is not None:
+            self.engine.limiter.pauses.cancel(self._throttle)
         self._wake()
         self.handler.on_close(reason)
         if self.probe is not None:
@@ -202,7 +231,11 @@ class Session(Timed):
         if self.state is _CLOSED:
             return
         if kind == _MESSAGE_BYTE:
-            self.handler.on_text(packet[1:])
+            self.allowance -= 1
+            if self.allowance > 0:
+                self.handler.on_text(packet[1:])
+            else:
+                self._receive_last(packet[1:])
         elif packet == PONG:
             if self._awaiting_pong:
                 self._awaiting_pong = False
@@ -215,13 +248,75 @@ class Session(Timed):
     def receive_binary(self, content: bytes) -> None:
         """Take one binary message that came over the current transport."""
         if self.state is not State.CLOSED:
-            self.handler.on_binary(content)
+            self.allowance -= 1
+            if self.allowance <= 0 and not self._refuses():
+                self._pay()
+            self.handler.on_binary(content)  # part of an event that was refused, if that was
 
     def upgrade(self, transport: Transport) -> None:
         """Go on over another transport; the old one has handed over what it held."""
         self.probe = None
         self.transport = transport
         transport.attach(self)
+
+    # -- limits: most of what is received costs a number that goes down, and nothing else
+
+    @property
+    def name(self) -> str:
+        """Who the client is, as far as that is known; for the log."""
+        return self.account or self.address or "somebody"
+
+    def overdraw(self) -> None:
+        """More bytes have come than were paid for: ``credit`` is below 0."""
+        self._settle(self.engine.limiter.pay_bytes(self))
+
+    def _receive_last(self, message: bytes) -> None:
+        """Take the last message that was paid for, or one that wasn't and may be refused."""
+        if self._throttle is not None and self._throttle.refuses:
+            wait = self._throttle.refuse()
+            if wait is None:
+                self.close(CloseReason.FLOODING)
+                return
+            if wait:
+                self.handler.on_excess(message, wait)
+                return
+        self._pay()
+        self.handler.on_text(message)
+
+    def _refuses(self) -> bool:
+        return self._throttle is not None and self._throttle.refuses
+
+    def _pay(self) -> None:
+        self._settle(self.engine.limiter.pay_events(self))
+
+    def _settle(self, debt: Debt | None) -> None:
+        """Do what follows from having paid."""
+        throttle = self._throttle
+        if debt is None:
+            if throttle is not None and self._is_over(throttle):
+                self._throttle = None
+            return
+        if throttle is None:
+            throttle = self._throttle = Throttle(self, self.engine.limiter)
+        throttle.meet(debt)
+        if throttle.refuses:
+            self.allowance = 0
+        if throttle.holds:
+            self._pause()
+
+    def _lift_limits(self) -> None:
+        """What has been read is little, and there is no time to wait with it."""
+        if self._refuses():
+            return  # what was refused must not be overtaken
+        self.allowance = self.credit = UNLIMITED
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            self.engine.limiter.pauses.cancel(throttle)
+            self.resume()
+
+    def _is_over(self, throttle: Throttle) -> bool:
+        idle = not throttle.holds and not throttle.refuses
+        return idle and self.engine.limiter.eased(self)
 
     # -- back-pressure: the client is read only as fast as it can be served
 
@@ -234,15 +329,14 @@ class Session(Timed):
         """An event has been taken that is not answered yet; :meth:`release` must follow."""
         self._in_flight += weight
         if not self.paused and self._in_flight >= self.engine.options.max_in_flight:
-            self.paused = True
-            self.transport.pause()
+            self._pause()
 
     def release(self, weight: int = 1) -> None:
         """The event has been answered."""
         self._in_flight -= weight
         if self.paused and self._in_flight < self.engine.options.max_in_flight:
             # Not at once: the caller may be in the midst of answering several.
-            asyncio.get_running_loop().call_soon(self._resume)
+            asyncio.get_running_loop().call_soon(self.resume)
         elif self.state is _DRAINING:
             self._close_if_drained()
 
@@ -251,6 +345,7 @@ class Session(Timed):
         if self.state is State.OPEN:
             self.state = State.DRAINING
             self.transport.pause()
+            self._lift_limits()
         if self.state is State.DRAINING:
             self._close_if_drained()
 
@@ -271,14 +366,21 @@ class Session(Timed):
             self._resumed.set_result(None)
             self._resumed = None
 
-    def _resume(self) -> None:
-        if self.paused and self._in_flight < self.engine.options.max_in_flight:
+    def resume(self) -> None:
+        """Read the client again, unless something stands against that."""
+        held = self._throttle is not None and self._throttle.holds
+        if self.paused and not held and self._in_flight < self.engine.options.max_in_flight:
             self.paused = False
             self._wake()
             if self.state is not State.CLOSED:
                 self.transport.resume()
         if self.state is State.DRAINING:
             self._close_if_drained()
+
+    def _pause(self) -> None:
+        if not self.paused:
+            self.paused = True
+            self.transport.pause()
 
     def _close_if_drained(self) -> None:
         if self._in_flight == 0 and self.transport.drained():

@@ -112,7 +112,7 @@ export class Parley {
     this.#receipts.add(chatId);
     while (this.state === "connected" && this.#receipts.has(chatId)) {
       const answer = await this.ask("receive message", { chatId }).catch(same);
-      if (answer.retryable) await pause();
+      if (answer.retryable) await pause(answer);
       else this.#receipts.delete(chatId);
     }
   }
@@ -211,7 +211,7 @@ export class Parley {
     while (this.state === "connected" && this.outbox.length) {
       const { at, ...chat } = this.outbox[0];
       const outcome = await this.ask("send message", chat).catch(same);
-      if (outcome.retryable) await pause();
+      if (outcome.retryable) await pause(outcome);
       else this.#sent(outcome);
     }
     this.#flushing = false;
@@ -264,7 +264,7 @@ export class Parley {
 }
 
 const same = (error) => error;
-const pause = () => new Promise((go) => setTimeout(go, 1000));
+const pause = ({ retryAfter = 1000 }) => new Promise((go) => setTimeout(go, retryAfter));
 const failure = (error) => Object.assign(new ParleyError(), error);
 const offline = () => failure({ message: "offline", code: "offline", retryable: true });
 
