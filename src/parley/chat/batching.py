@@ -168,7 +168,7 @@ class Batcher(Generic[Item, Result]):
     def _tell_some(
         self, batch: Batch[Item, Result], results: Sequence[Result | ChatError], start: int
     ) -> int:
-        """Call back from ``start`` on until others should have their turn; returns where to go on."""
+        """Call back until others should have their turn; returns where to go on."""
         end = min(start + _SLICE, len(batch))
         enough = self._caused() + _MOST_CAUSED
         while start < end and self._caused() < enough:

@@ -52,11 +52,8 @@ class Proxies(msgspec.Struct, frozen=True, dict=True):
         private network, which may be proxies that nobody has named.  IPv6
         addresses count by their first 64 bits.
         """
-        address = _parse(peer)
-        if address is None:
-            return None
-        if not self._trusts(address):
-            return _name(address) if address.is_global else None
+        if not self.networks or not self._trusts(_parse(peer)):
+            return _of_peer(peer)
         hops = _hops(self.header, headers.get(self.header, ""))
         for hop in reversed(hops):
             told = _parse(hop)
@@ -66,8 +63,8 @@ class Proxies(msgspec.Struct, frozen=True, dict=True):
                 return _name(told)
         return None
 
-    def _trusts(self, address: Address) -> bool:
-        return any(address in network for network in self.networks)
+    def _trusts(self, address: Address | None) -> bool:
+        return address is not None and any(address in network for network in self.networks)
 
 
 def _hops(header: str, value: str) -> list[str]:
@@ -93,6 +90,12 @@ def _parse(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+@lru_cache(maxsize=4_096)
+def _of_peer(peer: str) -> str | None:
+    address = _parse(peer)
+    return _name(address) if address is not None and address.is_global else None
 
 
 def _name(address: Address) -> str:

@@ -231,8 +231,8 @@ class Session(Timed):
         if self.state is _CLOSED:
             return
         if kind == _MESSAGE_BYTE:
-            self.allowance -= 1
-            if self.allowance > 0:
+            self.allowance = left = self.allowance - 1
+            if left > 0:
                 self.handler.on_text(packet[1:])
             else:
                 self._receive_last(packet[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -167,6 +168,11 @@ def test_a_flood_by_polling_ends_the_session() -> None:
 # Connections from an address
 
 
+def forwarded(addresses: str) -> dict[str, Any]:
+    """The header with which a proxy says for whom it asks."""
+    return {"x-forwarded-for": addresses}
+
+
 def test_an_address_that_connects_too_often_is_turned_away() -> None:
     async def main() -> None:
         engine = limiting_engine(PROXIED)
@@ -193,8 +199,7 @@ def test_an_address_that_connects_too_often_is_turned_away() -> None:
 def test_polling_clients_are_turned_away_alike() -> None:
     async def main() -> None:
         engine = limiting_engine(PROXIED)
-        told = {"x-forwarded-for": "1.1.1.1, 203.0.113.5"}
-        client = PollingClient(engine)
+        client, told = PollingClient(engine), forwarded("1.1.1.1, 203.0.113.5")
         answers = [await client.request("GET", **told).answered() for _ in range(3)]
         assert [answer.status for answer in answers] == [200, 200, 429]
         assert answers[2].headers["retry-after"] == "1"
@@ -205,7 +210,7 @@ def test_polling_clients_are_turned_away_alike() -> None:
 def test_an_upgrade_is_no_new_connection() -> None:
     async def main() -> None:
         engine = limiting_engine(PROXIED)
-        told = {"X-Forwarded-For": "203.0.113.5"}
+        told = forwarded("203.0.113.5")
         for _ in range(2):
             answer = await PollingClient(engine).request("GET", **told).answered()
             sid = json.loads(answer.body[1:])["sid"]
