@@ -204,6 +204,9 @@ class WebSocketTransport(asyncio.Protocol):
 
     def close(self, reason: CloseReason) -> None:
         self._send_close(_CLOSE_CODES.get(reason, CloseCode.NORMAL), reason)
+        if reason is CloseReason.FLOODING:  # its Close frame would come behind all the rest
+            self.pause()
+            self._set_deadline(self._transport.abort, _FAILED_LINGER)
 
     # -- within
 

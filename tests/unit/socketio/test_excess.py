@@ -10,13 +10,21 @@ import pytest
 
 from parley.socketio.addresses import Proxies
 from parley.socketio.events import Event
+from parley.socketio.frames import CloseCode
 from parley.socketio.limits import Rate, RateLimits, Rates
 from parley.socketio.namespaces import Socket
 from parley.socketio.options import Options
 from parley.socketio.protocol import CloseReason
 from parley.socketio.session import State
 
-from . import Taken, WebSocketClient, in_virtual_time, limiting_engine, settle
+from . import (
+    OpenedWebSocket,
+    Taken,
+    WebSocketClient,
+    in_virtual_time,
+    limiting_engine,
+    settle,
+)
 from .test_polling import PollingClient
 
 TARGET = "/socket.io/?EIO=4&transport=websocket"
@@ -118,6 +126,23 @@ async def test_a_handler_that_fails_harms_nobody(caplog: pytest.LogCaptureFixtur
     taken.peer.say('2["event"]')
     assert "the handler of events in excess failed" in caplog.text
     assert taken.peer.ended == []
+
+
+# WebSocket
+
+
+def test_a_flooding_websocket_is_not_read_after_its_end() -> None:
+    async def main() -> None:
+        client = OpenedWebSocket(limiting_engine(AT_ONCE))
+        while client.wire.is_reading():
+            client.say(*[b"4x"] * 200)
+            await settle()
+        assert client.told.closed == [CloseReason.FLOODING]
+        assert client.close_code() == CloseCode.POLICY
+        await asyncio.sleep(2)
+        assert client.wire.ended()
+
+    in_virtual_time(main())
 
 
 # Polling

@@ -32,7 +32,7 @@ export class Parley {
   state = "closed";
   /** When it tries again if it is offline, in milliseconds since 1970. */
   retryAt = 0;
-  /** @type {Draft[]} What isn't stored yet, the oldest first. */
+  /** @type {Draft[]} What isn't stored yet, oldest first. */
   outbox = [];
 
   #options;
@@ -84,7 +84,7 @@ export class Parley {
     }
   }
 
-  /** Disconnects. What is in the outbox stays there. */
+  /** Disconnects; the outbox stays. */
   close() {
     this.#lose("closed");
     clearTimeout(this.#timer);
@@ -268,7 +268,7 @@ const pause = ({ retryAfter = 1000 }) => new Promise((go) => setTimeout(go, retr
 const failure = (error) => Object.assign(new ParleyError(), error);
 const offline = () => failure({ message: "offline", code: "offline", retryable: true });
 
-/** Resolves or rejects the promise that waits under `id`. */
+/** Settles the promise that waits under `id`. */
 function settle(waiting, id, outcome) {
   const [resolve, reject] = waiting.get(id) ?? [];
   waiting.delete(id);
