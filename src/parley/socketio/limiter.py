@@ -15,6 +15,11 @@ logger = logging.getLogger(__name__)
 
 UNLIMITED: Final = 1_000_000_000
 """Events or bytes that nobody gets to before paying again, where that costs nothing."""
+_EVENTS: Final = 128
+"""Paid for at a time, at most: a client that leaves gets nothing back."""
+_FREE_EVENTS: Final = 16
+_BYTES: Final = 64 * 1024
+_FREE_BYTES: Final = 4 * 1024
 _PAUSE: Final = 0.02
 """Seconds that a pause is exact to."""
 _SWEEP: Final = 1.0
@@ -52,15 +57,23 @@ _Names = tuple[str, str | None, str | None]
 class _Purse:
     """One kind of what is spent, by connection, account and address."""
 
-    def __init__(self, kind: str, connection: Rate, account: Rate, address: Rate) -> None:
+    def __init__(
+        self, kind: str, most: int, connection: Rate, account: Rate, address: Rate
+    ) -> None:
+        """``most``: what is paid for at a time."""
         self._ledgers = tuple(
             Ledger(f"{scope}_{kind}", rate) if rate.per_second else None
             for scope, rate in (("connection", connection), ("user", account), ("address", address))
         )
-        self.portion = min((ledger.portion for ledger in self), default=UNLIMITED)
+        portions = [ledger.portion for ledger in self]
+        self.portion = min([*portions, most]) if portions else UNLIMITED
 
     def __iter__(self) -> Iterator[Ledger]:
         return (ledger for ledger in self._ledgers if ledger is not None)
+
+    def free(self, some: int) -> int:
+        """What costs nothing: ``some``, or less where limits are low."""
+        return self.portion if self.portion == UNLIMITED else min(some, self.portion)
 
     def spend(self, names: _Names, amount: int, now: float) -> Debt | None:
         """Have all of them pay; the longest debt that comes of it."""
@@ -93,8 +106,8 @@ class Limiter:
         self.pauses = Deadlines(_PAUSE)
         """Of those who may not be read."""
         of, by, at = limits.connection, limits.account, limits.address
-        self._events = _Purse("events", of.events, by.events, at.events)
-        self._bytes = _Purse("bytes", of.bytes, by.bytes, at.bytes)
+        self._events = _Purse("events", _EVENTS, of.events, by.events, at.events)
+        self._bytes = _Purse("bytes", _BYTES, of.bytes, by.bytes, at.bytes)
         self._connects = Ledger("address_connects", limits.connects)
         self._ledgers = (*self._events, *self._bytes, self._connects)
         self.slowed = Counter({ledger.limit: 0 for ledger in self._ledgers[:-1]})
@@ -113,12 +126,12 @@ class Limiter:
     @property
     def free_events(self) -> int:
         """Messages that a session may send before it has to pay."""
-        return self._events.portion
+        return self._events.free(_FREE_EVENTS)
 
     @property
     def free_bytes(self) -> int:
         """Bytes, likewise."""
-        return self._bytes.portion
+        return self._bytes.free(_FREE_BYTES)
 
     def pay_events(self, payer: Payer) -> Debt | None:
         """Pay for the next messages, which may be sent when the debt is paid, if there is one."""

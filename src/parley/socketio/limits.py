@@ -15,7 +15,6 @@ from parley.socketio.addresses import Proxies
 
 _PORTIONS: Final = 16
 """A burst is paid for in so many portions at least."""
-_LARGEST_PORTION: Final = 64 * 1024
 _MOST_NAMES: Final = 100_000
 """In one ledger; more can only come of an attack, by the addresses of a botnet."""
 _SWEPT: Final = 1_000
@@ -104,8 +103,8 @@ class Ledger:
         """Its name, for operators."""
         self._rate = rate
         self._buckets: dict[str, TokenBucket] = {}
-        self.portion = int(max(1, min(rate.burst / _PORTIONS, _LARGEST_PORTION)))
-        """What is best paid for at a time."""
+        self.portion = max(1, int(rate.burst / _PORTIONS))
+        """The most that should be paid for at a time."""
 
     def __len__(self) -> int:
         """How many have an entry."""

@@ -14,11 +14,11 @@ from typing import Final, Protocol, runtime_checkable
 from parley.socketio.batch import Batch
 from parley.socketio.deadlines import Deadlines, Timed
 from parley.socketio.handshake import Handshake
-from parley.socketio.limiter import UNLIMITED, Debt, Limiter
+from parley.socketio.limiter import Limiter
 from parley.socketio.options import Options
 from parley.socketio.peers import MovedConnection
 from parley.socketio.protocol import CLOSE, MESSAGE, NOOP, PING, PONG, CloseReason
-from parley.socketio.throttle import Throttle
+from parley.socketio.throttle import Throttle, lift, settle
 
 TURN: Final = 256
 """Packets of one client that are handled before others get their turn."""
@@ -143,7 +143,6 @@ class Session(Timed):
         "_awaiting_pong",
         "_in_flight",
         "_resumed",
-        "_throttle",
         "_unsent",
         "account",
         "address",
@@ -156,6 +155,7 @@ class Session(Timed):
         "probe",
         "sid",
         "state",
+        "throttle",
         "transport",
     )
 
@@ -178,7 +178,7 @@ class Session(Timed):
         """Likewise; whoever knows who the client is says so here."""
         self.allowance = engine.limiter.free_events
         self.credit = engine.limiter.free_bytes
-        self._throttle: Throttle | None = None
+        self.throttle: Throttle | None = None
         """Present while the client sends too much, and a while longer."""
         self.handler: Handler
         self.state = State.OPEN
@@ -214,8 +214,9 @@ class Session(Timed):
         self.state = State.CLOSED
         self.engine.forget(self, reason)
         self.engine.deadlines.cancel(self)
-        if self._throttle is not None:
-            self.engine.limiter.pauses.cancel(self._throttle)
+        if self.throttle is not None:
+            self.engine.limiter.pauses.cancel(self.throttle)
+            self.throttle = None
         self._wake()
         self.handler.on_close(reason)
         if self.probe is not None:
@@ -249,7 +250,7 @@ class Session(Timed):
         """Take one binary message that came over the current transport."""
         if self.state is not State.CLOSED:
             self.allowance -= 1
-            if self.allowance <= 0 and not self._refuses():
+            if self.allowance <= 0 and not (self.throttle and self.throttle.refuses):
                 self._pay()
             self.handler.on_binary(content)  # part of an event that was refused, if that was
 
@@ -268,12 +269,12 @@ class Session(Timed):
 
     def overdraw(self) -> None:
         """More bytes have come than were paid for: ``credit`` is below 0."""
-        self._settle(self.engine.limiter.pay_bytes(self))
+        settle(self, self.engine.limiter.pay_bytes(self))
 
     def _receive_last(self, message: bytes) -> None:
         """Take the last message that was paid for, or one that wasn't and may be refused."""
-        if self._throttle is not None and self._throttle.refuses:
-            wait = self._throttle.refuse()
+        if self.throttle is not None and self.throttle.refuses:
+            wait = self.throttle.refuse()
             if wait is None:
                 self.close(CloseReason.FLOODING)
                 return
@@ -283,40 +284,8 @@ class Session(Timed):
         self._pay()
         self.handler.on_text(message)
 
-    def _refuses(self) -> bool:
-        return self._throttle is not None and self._throttle.refuses
-
     def _pay(self) -> None:
-        self._settle(self.engine.limiter.pay_events(self))
-
-    def _settle(self, debt: Debt | None) -> None:
-        """Do what follows from having paid."""
-        throttle = self._throttle
-        if debt is None:
-            if throttle is not None and self._is_over(throttle):
-                self._throttle = None
-            return
-        if throttle is None:
-            throttle = self._throttle = Throttle(self, self.engine.limiter)
-        throttle.meet(debt)
-        if throttle.refuses:
-            self.allowance = 0
-        if throttle.holds:
-            self._pause()
-
-    def _lift_limits(self) -> None:
-        """What has been read is little, and there is no time to wait with it."""
-        if self._refuses():
-            return  # what was refused must not be overtaken
-        self.allowance = self.credit = UNLIMITED
-        throttle, self._throttle = self._throttle, None
-        if throttle is not None:
-            self.engine.limiter.pauses.cancel(throttle)
-            self.resume()
-
-    def _is_over(self, throttle: Throttle) -> bool:
-        idle = not throttle.holds and not throttle.refuses
-        return idle and self.engine.limiter.eased(self)
+        settle(self, self.engine.limiter.pay_events(self))
 
     # -- back-pressure: the client is read only as fast as it can be served
 
@@ -329,7 +298,7 @@ class Session(Timed):
         """An event has been taken that is not answered yet; :meth:`release` must follow."""
         self._in_flight += weight
         if not self.paused and self._in_flight >= self.engine.options.max_in_flight:
-            self._pause()
+            self.pause()
 
     def release(self, weight: int = 1) -> None:
         """The event has been answered."""
@@ -345,7 +314,7 @@ class Session(Timed):
         if self.state is State.OPEN:
             self.state = State.DRAINING
             self.transport.pause()
-            self._lift_limits()
+            lift(self)
         if self.state is State.DRAINING:
             self._close_if_drained()
 
@@ -366,9 +335,15 @@ class Session(Timed):
             self._resumed.set_result(None)
             self._resumed = None
 
+    def pause(self) -> None:
+        """Read the client no more, until :meth:`resume`."""
+        if not self.paused:
+            self.paused = True
+            self.transport.pause()
+
     def resume(self) -> None:
         """Read the client again, unless something stands against that."""
-        held = self._throttle is not None and self._throttle.holds
+        held = self.throttle is not None and self.throttle.holds
         if self.paused and not held and self._in_flight < self.engine.options.max_in_flight:
             self.paused = False
             self._wake()
@@ -376,11 +351,6 @@ class Session(Timed):
                 self.transport.resume()
         if self.state is State.DRAINING:
             self._close_if_drained()
-
-    def _pause(self) -> None:
-        if not self.paused:
-            self.paused = True
-            self.transport.pause()
 
     def _close_if_drained(self) -> None:
         if self._in_flight == 0 and self.transport.drained():

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final, Protocol
 
 from parley.socketio.deadlines import Timed
-from parley.socketio.limiter import Debt, Limiter
+from parley.socketio.limiter import UNLIMITED, Debt, Limiter, Payer
 
 _SHORTEST: Final = 1.0
 """Seconds that a client is told to wait at least: more than what it has sent meanwhile takes."""
@@ -15,15 +15,32 @@ _MOST_REFUSED: Final = 2_000
 """Messages; what was on its way when the client was told is some hundreds."""
 
 
-class Client(Protocol):
+class Client(Payer, Protocol):
     """The session that is throttled."""
+
+    throttle: Throttle | None
+
+    @property
+    def engine(self) -> Host:
+        """Whose limits it has."""
 
     @property
     def name(self) -> str:
         """For the log."""
 
+    def pause(self) -> None:
+        """Have it read no more."""
+
     def resume(self) -> None:
         """Have it read again, unless something else stands against that."""
+
+
+class Host(Protocol):
+    """The engine."""
+
+    @property
+    def limiter(self) -> Limiter:
+        """Who is paid."""
 
 
 class Throttle(Timed):
@@ -68,6 +85,11 @@ class Throttle(Timed):
         """True while what comes is to be refused."""
         return self._wait > 0
 
+    @property
+    def over(self) -> bool:
+        """True while it neither holds nor refuses."""
+        return not self.holds and not self.refuses
+
     def meet(self, debt: Debt) -> None:
         """The client has sent more than is paid for: let it wait, or refuse what comes."""
         limiter = self._limiter
@@ -106,6 +128,37 @@ class Throttle(Timed):
 
     def due(self) -> None:
         self._client.resume()
+
+
+def settle(client: Client, debt: Debt | None) -> None:
+    """Do what follows from having paid."""
+    throttle, limiter = client.throttle, client.engine.limiter
+    if debt is None:
+        if throttle is not None and throttle.over and limiter.eased(client):
+            client.throttle = None
+        return
+    if throttle is None:
+        throttle = client.throttle = Throttle(client, limiter)
+    throttle.meet(debt)
+    if throttle.refuses:
+        client.allowance = 0
+    if throttle.holds:
+        client.pause()
+
+
+def lift(client: Client) -> None:
+    """Let pass what has been read, which is little; there is no time to wait with it.
+
+    What is refused still is: it must not be overtaken.
+    """
+    throttle = client.throttle
+    if throttle is not None and throttle.refuses:
+        return
+    client.allowance = client.credit = UNLIMITED
+    if throttle is not None:
+        client.engine.limiter.pauses.cancel(throttle)
+        client.throttle = None
+        client.resume()
 
 
 def _now() -> float:

@@ -198,6 +198,37 @@ async def test_callbacks_of_a_batch_are_called_within_one_context() -> None:
     assert events == ["begin", 2, 4, "end", "begin", 6, "end"]
 
 
+@pytest.mark.parametrize(("pushes", "most"), [(1, 250), (100, 50), (1_000, 10), (50_000, 10)])
+async def test_callbacks_that_cause_much_give_others_their_turn(pushes: int, most: int) -> None:
+    """However few they are."""
+    turns: list[int] = []
+
+    class Around:
+        """Entered once a turn."""
+
+        def __enter__(self) -> None:
+            turns.append(0)
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+    def done(outcome: int | ChatError) -> None:
+        turns[-1] += 1
+
+    batcher = Batcher(
+        Runner().run,
+        max_batch=1_000,
+        max_waiting=1_000,
+        around=Around(),
+        caused=lambda: pushes * sum(turns),
+    )
+    for item in range(1_000):
+        batcher.submit(item, done)
+    await asyncio.wait_for(batcher.close(), PATIENCE)
+    assert sum(turns) == 1_000
+    assert max(turns) == most
+
+
 async def test_settled_when_all_that_was_submitted_before_is_done() -> None:
     asker = Asker()
     await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)
