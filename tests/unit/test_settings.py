@@ -130,9 +130,7 @@ def test_proxies_are_addresses_and_networks(text: str) -> None:
 
 def test_rates_are_whole_numbers_and_may_be_none() -> None:
     proxies = "10.0.0.7, 10.1.2.3/16, ::1"
-    settings = load_settings(
-        {**SQLITE, "RATE_USER_EVENTS": "0", "TRUSTED_PROXIES": proxies}, None
-    )
+    settings = load_settings({**SQLITE, "RATE_USER_EVENTS": "0", "TRUSTED_PROXIES": proxies}, None)
 
     assert settings.rate_user_events == 0
     assert settings.trusted_proxies == ("10.0.0.7", "10.1.2.3/16", "::1")

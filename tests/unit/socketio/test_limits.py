@@ -114,8 +114,6 @@ def test_a_ledger_is_bounded() -> None:
     assert not ledger.eased("10", 0.0)
 
 
-@pytest.mark.parametrize(
-    ("burst", "portion"), [(1, 1), (15, 1), (20, 1), (160, 10), (10_000, 625)]
-)
+@pytest.mark.parametrize(("burst", "portion"), [(1, 1), (15, 1), (20, 1), (160, 10), (10_000, 625)])
 def test_portions_are_small_beside_a_burst(burst: int, portion: int) -> None:
     assert Ledger("any", Rate(1, burst)).portion == portion
