@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from .clients import CHAT_KEYS, Device, Devices, numbered, texts
 from .conftest import StartServer
-from .raw import QUERY, joined, sending
+from .raw import QUERY, sending
 from .server import HUSH, PATIENCE, ChatServer, new_user
 
 LIMITS = {
@@ -106,16 +110,14 @@ async def test_who_goes_on_is_disconnected_and_comes_back_by_itself(
     assert closed == 1
 
 
-async def test_a_flood_harms_nobody_else(
-    start_server: StartServer, devices: Devices, http: aiohttp.ClientSession
-) -> None:
+async def test_a_flood_harms_nobody_else(start_server: StartServer, devices: Devices) -> None:
     """Those who flood are many, and by far the loudest."""
     server = start_server(**LIMITS)
     pairs = [(await devices.connect(server), await devices.connect(server)) for _ in range(3)]
     victim = new_user()
     async with asyncio.TaskGroup() as flooding:
         for _ in range(4):
-            flooding.create_task(_flood_raw(http, server, victim))
+            flooding.create_task(_flood(server, victim))
         for number, (ann, bob) in enumerate(pairs):
             for text in numbered(60, f"pair {number}"):
                 await ann.send(bob.user, text)
@@ -125,6 +127,8 @@ async def test_a_flood_harms_nobody_else(
         assert ann.undisturbed
         assert bob.undisturbed
         assert ann.received("error") == []
+    closed = server.metrics()['parley_connections_closed_total{reason="flooding client"}']
+    assert closed == 4
 
 
 async def test_the_defaults_let_a_long_burst_through(
@@ -186,20 +190,24 @@ async def test_an_address_has_so_many_connects_and_no_more(
     assert server.metrics()['parley_rate_limited_total{limit="address_connects"}'] > 0
 
 
-async def _flood_raw(http: aiohttp.ClientSession, server: ChatServer, receiver: str) -> None:
+async def _flood(server: ChatServer, receiver: str) -> None:
     """Send as much as goes until the server hangs up; what it says is read and dropped."""
-    async with joined(http, server, new_user()) as client:
+    url = f"{server.url.replace('http', 'ws')}/socket.io/?{urlencode(QUERY)}"
+    async with connect(url, compression=None, ping_interval=None, proxy=None) as websocket:
+        await websocket.recv()
+        await websocket.send(f'40{{"token":"{server.token(new_user())}"}}')
+        await websocket.recv()
         packets = sending(receiver, [HUSH] * 100, ack=False)
 
         async def pour() -> None:
-            try:
-                while True:
-                    await client.send(*packets)
-            except (ConnectionError, aiohttp.ClientError):
-                pass
+            while True:
+                for packet in packets:
+                    await websocket.send(packet)
 
         pouring = asyncio.create_task(pour())
-        _, code = await client.rest()
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(3 * PATIENCE):
+                while True:
+                    await websocket.recv()
         pouring.cancel()
-        client.abort()  # a lot is still on its way
-        assert code == 1008
+        await asyncio.wait((pouring,))
