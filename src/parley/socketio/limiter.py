@@ -16,10 +16,11 @@ logger = logging.getLogger(__name__)
 UNLIMITED: Final = 1_000_000_000
 """Events or bytes that nobody gets to before paying again, where that costs nothing."""
 _EVENTS: Final = 128
+_BYTES: Final = 64 * 1024
 """Paid for at a time, at most: a client that leaves gets nothing back."""
 _FREE_EVENTS: Final = 16
-_BYTES: Final = 64 * 1024
 _FREE_BYTES: Final = 4 * 1024
+"""Of each connection, at most: many send no more, and nobody need look at these."""
 _PAUSE: Final = 0.02
 """Seconds that a pause is exact to."""
 _SWEEP: Final = 1.0
