@@ -30,7 +30,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Redis": ("REDIS_",),
     "Where it listens": ("HOST", "PORT", "WORKERS", "NODE_", "TLS_", "PAGE"),
     "Who may connect": ("ALLOWED_ORIGINS", "JWT_"),
-    "Limits": ("MESSAGE_", "LIST_", "MAX_", "OUTBOX_", "COMMIT_"),
+    "Limits": ("MESSAGE_", "LIST_", "MAX_", "OUTBOX_", "COMMIT_", "RATE_", "USER_", "TRUSTED_"),
     "Times": ("PING_", "CONNECT_", "INBOX_", "STARTUP_", "SHUTDOWN_"),
     "Logs": ("LOG_",),
 }

@@ -26,7 +26,9 @@ from parley.gateway import Gateway, Rules, encode_message, encode_received
 from parley.metrics import Metrics
 from parley.metrics_merge import AllWorkers
 from parley.settings import Settings
+from parley.socketio.addresses import Proxies
 from parley.socketio.endpoint import PollingEndpoint
+from parley.socketio.limits import Rate, RateLimits, Rates
 from parley.socketio.options import Options
 from parley.socketio.peer_server import PeerServer
 from parley.socketio.server import Server
@@ -76,6 +78,7 @@ class Parley:
             encode_message,
             presence=self._node.presence if self._node else None,
             intervals=Intervals(connected=settings.inbox_check_interval),
+            max_devices=settings.user_max_connections,
         )
         receipts = Receipts(store, bus, encode_received)
         self._service = ChatService(
@@ -132,7 +135,7 @@ class Parley:
             logger.warning("the store did not answer in time: what waited for it is given up")
         await self._revocations.close()
         await self._delivery.shut_down()
-        self.server.engine.deadlines.close()
+        self.server.engine.close()
 
 
 def _claims(settings: Settings) -> Claims:
@@ -152,9 +155,34 @@ def _options(settings: Settings) -> Options:
         max_payload=settings.max_payload,
         max_outbox=settings.outbox_max_bytes,
         max_in_flight=settings.max_in_flight,
+        limits=_limits(settings),
         origins=frozenset(settings.allowed_origins),
         keep_handshake=False,
     )
+
+
+def _limits(settings: Settings) -> RateLimits:
+    return RateLimits(
+        connection=Rates(
+            Rate(settings.rate_connection_events, settings.rate_connection_burst),
+            _bytes(settings.rate_connection_bytes),
+        ),
+        account=Rates(
+            Rate(settings.rate_user_events, settings.rate_user_burst),
+            _bytes(settings.rate_user_bytes),
+        ),
+        address=Rates(
+            Rate(settings.rate_address_events, settings.rate_address_burst),
+            _bytes(settings.rate_address_bytes),
+        ),
+        connects=Rate(settings.rate_address_connects, settings.rate_address_connects_burst),
+        patience=settings.rate_patience,
+        proxies=Proxies(settings.trusted_proxies, settings.trusted_proxy_header),
+    )
+
+
+def _bytes(per_second: int) -> Rate:
+    return Rate(per_second, 2 * per_second)
 
 
 async def _index(request: Request) -> Response:

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from parley.chat.service import ReceivedMark
-from parley.errors import ChatError
+from parley.errors import ChatError, ErrorCode
 from parley.gateway import ErrorReply, Gateway
 from parley.model import Chat, UserId
 from parley.socketio.events import Event
@@ -123,7 +123,8 @@ class _TellingGateway(Gateway):
         super()._answer(socket, event, to_json, outcome)
 
     def _send_error(self, socket: Socket, error: ChatError, event: str | None) -> ErrorReply:
-        self._teller.failed(socket.data.inbox.owner, event, error)
+        if error.code is not ErrorCode.RATE_LIMITED:  # that would be a line for each; a log tells
+            self._teller.failed(socket.data.inbox.owner, event, error)
         return super()._send_error(socket, error, event)
 
 

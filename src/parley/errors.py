@@ -32,6 +32,10 @@ class ErrorCode(enum.StrEnum):
     """The database did not answer; nothing is known to be stored. Retryable."""
     OVERLOADED = "overloaded"
     """Too much is waiting to be stored. Retryable."""
+    RATE_LIMITED = "rate_limited"
+    """The client sends more than it may. Retryable, after ``retryAfter``."""
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    """The user has as many connections as one user may have."""
     INTERNAL = "internal"
     """A fault of the server; its log has the details."""
 
@@ -40,14 +44,23 @@ class ChatError(Exception):
     """A request failed; the client is told so and its connection lives on.
 
     ``message`` is shown to the client: it says what to do and holds nothing
-    internal.  ``retryable`` promises that the same request may succeed later.
+    internal.  ``retryable`` promises that the same request may succeed later;
+    ``retry_after`` that it can't before so many milliseconds have passed.
     """
 
-    def __init__(self, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class BackendAway(Exception):

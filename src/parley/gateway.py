@@ -21,7 +21,7 @@ from parley.chat.inbox import Inbox
 from parley.chat.listing import Listing
 from parley.chat.ports import Clock
 from parley.chat.receipts import Delivered, Receipts
-from parley.chat.replies import internal
+from parley.chat.replies import internal, rate_limited
 from parley.chat.service import ChatService
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.event_data import DELIVERY_QUESTION, DRAFT, RECEIVED_MARK, read_query
@@ -63,6 +63,8 @@ class ErrorReply(msgspec.Struct, frozen=True, omit_defaults=True):
     event: str | None = None
     """The event that failed, if one did."""
     retryable: bool = False
+    retryAfter: int | None = None  # noqa: N815 - the wire's name
+    """Milliseconds before which the same request can't succeed."""
 
 
 class MovedDevice(msgspec.Struct, frozen=True, array_like=True):
@@ -146,6 +148,7 @@ class Gateway:
         namespace.on_disconnect(self._disconnected)
         namespace.on_move(self._export, self._restore)
         namespace.on_other(self._guarded(self._unknown, "unknown"))
+        namespace.on_excess(self._exceeded)
         for name, rule in self._rules().items():
             namespace.on(name)(self._guarded(rule, name))
 
@@ -188,10 +191,12 @@ class Gateway:
     async def _open(self, socket: Socket, identity: Identity) -> None:
         socket.data = Device(self, socket, await self._open_inbox(identity.user), identity)
 
-    async def _open_inbox(self, user: UserId) -> Inbox:
+    async def _open_inbox(self, user: UserId, *, moved: bool = False) -> Inbox:
         try:
-            return await self._delivery.open(user)
+            return await self._delivery.open(user, moved=moved)
         except ChatError as exc:
+            if exc.code is ErrorCode.TOO_MANY_CONNECTIONS:
+                raise self._refused(exc) from None
             self.errors[exc.code] += 1
             raise ConnectUnavailable from exc
 
@@ -203,6 +208,7 @@ class Gateway:
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         device: Device = socket.data
         self._delivery.attach(device.inbox, socket)
+        socket.session.account = device.inbox.owner
         if auth.get("receipts") is True:
             self._follow(device)
         self._watch_token(device)
@@ -239,7 +245,7 @@ class Gateway:
 
     async def _restore(self, socket: Socket, data: bytes) -> None:
         moved = _moved.decode(data)
-        inbox = await self._open_inbox(moved.user)
+        inbox = await self._open_inbox(moved.user, moved=True)
         try:
             await self._delivery.resume(inbox, socket, moved.seen)
         except BaseException as exc:
@@ -248,6 +254,7 @@ class Gateway:
                 raise ConnectUnavailable from exc
             raise
         identity = Identity(moved.user, moved.expires_at, moved.issued_at)
+        socket.session.account = inbox.owner
         device = socket.data = Device(self, socket, inbox, identity)
         if moved.follows:
             self._follow(device)
@@ -355,6 +362,9 @@ class Gateway:
         names = ", ".join(f"'{name}'" for name in self._rules())
         raise ChatError(ErrorCode.UNKNOWN_EVENT, f"There is no such event; there are {names}")
 
+    def _exceeded(self, socket: Socket, event: Event, wait: int) -> None:
+        self._fail(socket, event, rate_limited(wait))
+
     # -- errors
 
     def _guarded(self, rule: Rule, name: str) -> Rule:
@@ -381,7 +391,9 @@ class Gateway:
 
     def _send_error(self, socket: Socket, error: ChatError, event: str | None) -> ErrorReply:
         self.errors[error.code] += 1
-        reply = ErrorReply(_user(socket), error.message, error.code, event, error.retryable)
+        reply = ErrorReply(
+            _user(socket), error.message, error.code, event, error.retryable, error.retry_after
+        )
         socket.send(encode_event(NAMESPACE, _encode(["error", reply])))
         return reply
 

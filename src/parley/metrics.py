@@ -22,6 +22,7 @@ from prometheus_client.utils import floatToGoString
 
 from parley.chat.auth import Authenticator, Refusal
 from parley.chat.ports import Bus
+from parley.errors import ErrorCode
 from parley.gateway import Gateway, Rules
 from parley.socketio.engine import Engine
 from parley.socketio.protocol import CloseReason
@@ -120,6 +121,7 @@ class _Totals(Collector):
         for reason in CloseReason:
             closed.add_metric([reason.value], engine.closed[reason])
         yield closed
+        yield from self._limited()
         events = CounterMetricFamily(
             "parley_events", "Events taken from clients, by name.", labels=["event"]
         )
@@ -132,6 +134,24 @@ class _Totals(Collector):
         for code, total in self._gateway.errors.items():
             errors.add_metric([code.value], total)
         yield errors
+
+    def _limited(self) -> Iterator[Metric]:
+        limiter, errors = self._engine.limiter, self._gateway.errors
+        slowed = CounterMetricFamily(
+            "parley_rate_slowed",
+            "Times that a client was not read for a while, by the limit that it had reached.",
+            labels=["limit"],
+        )
+        for limit, total in limiter.slowed.items():
+            slowed.add_metric([limit], total)
+        yield slowed
+        refused = CounterMetricFamily(
+            "parley_rate_limited", "Events and connections refused, by limit.", labels=["limit"]
+        )
+        for limit, total in limiter.refused.items():
+            refused.add_metric([limit], total)
+        refused.add_metric(["user_connections"], errors[ErrorCode.TOO_MANY_CONNECTIONS])
+        yield refused
 
 
 class _BusTotals(Collector):

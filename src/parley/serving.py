@@ -162,6 +162,7 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
         log_level=None if settings.log_level == "debug" else "warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe is decided by TRUSTED_PROXIES
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=2,
         ssl_certfile=settings.tls_cert_file or None,

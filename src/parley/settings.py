@@ -18,6 +18,9 @@ _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 LAST_PORT: Final = 65535
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+_Rate = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+NETWORK: Final = r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"
+_Network = Annotated[str, Meta(pattern=NETWORK)]
 _Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
 
 
@@ -272,6 +275,82 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_queue_max: Annotated[
         _Count, Meta(description="Messages that may wait to be stored, in one process.")
     ] = 100_000
+
+    rate_connection_events: Annotated[
+        _Rate, Meta(description="Events per second that one connection may send; 0: no limit.")
+    ] = 5_000
+    rate_connection_burst: Annotated[
+        _Count, Meta(description="Events that it may send at once, after a rest.")
+    ] = 10_000
+    rate_connection_bytes: Annotated[
+        _Rate,
+        Meta(
+            description="Bytes per second that one connection may send, and twice as many at "
+            "once; 0: no limit."
+        ),
+    ] = 10_000_000
+    rate_user_events: Annotated[
+        _Rate,
+        Meta(
+            description="As RATE_CONNECTION_EVENTS, for all connections of a user to one process."
+        ),
+    ] = 10_000
+    rate_user_burst: Annotated[
+        _Count, Meta(description="As RATE_CONNECTION_BURST, for a user.")
+    ] = 20_000
+    rate_user_bytes: Annotated[_Rate, Meta(description="As RATE_CONNECTION_BYTES, for a user.")] = (
+        20_000_000
+    )
+    rate_address_events: Annotated[
+        _Rate,
+        Meta(
+            description="As RATE_CONNECTION_EVENTS, for all connections from an address (with "
+            "IPv6: a /64 network) to one process. Many users may share one."
+        ),
+    ] = 0
+    rate_address_burst: Annotated[
+        _Count, Meta(description="As RATE_CONNECTION_BURST, for an address.")
+    ] = 20_000
+    rate_address_bytes: Annotated[
+        _Rate, Meta(description="As RATE_CONNECTION_BYTES, for an address.")
+    ] = 0
+    rate_address_connects: Annotated[
+        _Rate,
+        Meta(
+            description="Connections per second that may begin from an address, at one process; "
+            "0: no limit."
+        ),
+    ] = 100
+    rate_address_connects_burst: Annotated[
+        _Count, Meta(description="Connections that may begin at once from an address.")
+    ] = 2_000
+    rate_patience: Annotated[
+        _Seconds,
+        Meta(
+            description="Seconds for which a client that sends too much is slowed before it is "
+            "told so; and then, until it is disconnected if it goes on."
+        ),
+    ] = 5.0
+    user_max_connections: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="Connections that one user may have to one process; 0: no limit.",
+        ),
+    ] = 1_000
+    trusted_proxies: Annotated[
+        tuple[_Network, ...],
+        Meta(
+            description="Addresses and networks of your proxies, separated by commas. They are "
+            "believed when they say for which address a request is, and not limited themselves.",
+            examples=["10.0.0.7,10.1.0.0/16"],
+        ),
+    ] = ()
+    trusted_proxy_header: Annotated[
+        Literal["x-forwarded-for", "forwarded"],
+        Meta(description="The header in which they say it."),
+    ] = "x-forwarded-for"
 
     ping_interval: Annotated[
         _Seconds, Meta(description="Seconds between two heartbeats of a connection.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from parley.environment import read_variables
 from parley.errors import SettingsError
 from parley.keys.secret import is_asymmetric
 from parley.keys.urls import url_problem
-from parley.settings import FIELDS, LAST_PORT, Field, Settings
+from parley.settings import FIELDS, LAST_PORT, NETWORK, Field, Settings
 from parley.tls_files import TlsFile, authorities_problems, key_pair_problems
 
 _ALWAYS_NEEDED = ("JWT_SECRET_KEY", "DATABASE_TYPE", "DATABASE_DB")
@@ -146,6 +147,14 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             f"WORKERS is {values['workers']}, and with DATABASE_TYPE=sqlite it must be 1: one "
             "process owns the file. Remove WORKERS, or use postgres."
         )
+    for network in values.get("trusted_proxies", ()):
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            yield (
+                f'TRUSTED_PROXIES has "{network}". Each must be an IP address or a network, such '
+                "as 10.0.0.7 or 10.1.0.0/16."
+            )
     last = values.get("node_port", 0) + 2 * values.get("workers", 1) - 1
     if values.get("node_port") and last > LAST_PORT:
         yield (
@@ -220,6 +229,10 @@ def _expected(kind: msgspec.inspect.Type) -> str:
             return "true or false"
         case msgspec.inspect.LiteralType(values=values):
             return f"one of {', '.join(map(str, values))}"
+        case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StrType(pattern=pattern)) if (
+            pattern == NETWORK
+        ):
+            return "a comma-separated list of IP addresses and networks (address/bits)"
         case msgspec.inspect.VarTupleType(item_type=msgspec.inspect.StrType(pattern=str())):
             return "a comma-separated list of origins (scheme://host:port, no / at the end)"
         case msgspec.inspect.VarTupleType():

@@ -47,6 +47,9 @@ class Echo:
     def on_binary(self, message: bytes) -> None:
         self._session.send_binary(message)
 
+    def on_excess(self, message: bytes, wait: int) -> None:
+        """Never: there are no limits."""
+
     def on_close(self, reason: CloseReason) -> None:
         """There is nothing to release."""
 

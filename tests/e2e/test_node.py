@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import StartServer
 from .javascript import output_of, start_script
 from .server import PATIENCE, ChatServer
 
@@ -41,6 +42,14 @@ async def test_the_official_client_comes_back_after_a_restart(
     line = await asyncio.wait_for(node.stdout.readline(), PATIENCE)
     assert line == b"restart, please\n"
     await asyncio.to_thread(own_server.restart)
+    await output_of(node)
+
+
+async def test_the_official_client_gets_all_through_that_it_sends_again(
+    start_server: StartServer, scripts: Path, transports: list[str] | None
+) -> None:
+    limits = {"RATE_CONNECTION_EVENTS": "50", "RATE_CONNECTION_BURST": "60", "RATE_PATIENCE": "1"}
+    node = await _start(scripts, "limits", start_server(**limits), transports)
     await output_of(node)
 
 

@@ -338,3 +338,41 @@ async def test_a_receipt_may_overtake_the_answer_to_the_sender() -> None:
     async with websocket_server(serve, "127.0.0.1", 0) as server:
         client = Client(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", str, heard)
         await client.during(talk(), patient=False)
+
+
+async def test_who_is_told_to_wait_waits_and_sends_again_in_order(
+    start_server: StartServer, devices: Devices
+) -> None:
+    server = start_server(
+        RATE_CONNECTION_EVENTS="20", RATE_CONNECTION_BURST="20", RATE_PATIENCE="0.5"
+    )
+    ann, bob = Somebody(server), await devices.connect(server)
+
+    async def talk() -> None:
+        ann.send(bob.user, numbered(80))
+        await ann.client.settled()
+
+    await ann.during(talk())
+    assert texts(await bob.wait("message", 80)) == numbered(80)
+    assert ann.heard.states == ["connected"]
+    assert ann.heard.failures == []
+    assert server.metrics()['parley_errors_total{code="rate_limited"}'] > 0
+
+
+async def test_a_long_history_is_read_and_marked_however_little_is_allowed(
+    start_server: StartServer, devices: Devices
+) -> None:
+    server = start_server(
+        RATE_CONNECTION_EVENTS="200", RATE_CONNECTION_BURST="30", RATE_PATIENCE="0.2"
+    )
+    ann, bob = await devices.connect(server), Somebody(server)
+    for start in range(0, 240, 20):
+        await ann.send_all(bob.user, numbered(240)[start : start + 20])
+
+    async def read() -> None:
+        await bob.heard.wait(lambda: len(bob.heard.chats) >= 240)
+        await bob.client.settled()
+
+    await bob.during(read())
+    assert [chat.message for chat in bob.heard.chats] == numbered(240)
+    assert await (await devices.connect(server, bob.user)).unreceived() == []

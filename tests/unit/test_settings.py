@@ -119,6 +119,26 @@ def test_every_problem_is_listed_at_once() -> None:
     assert "WORKERS is 2, and with DATABASE_TYPE=sqlite it must be 1" in message
 
 
+@pytest.mark.parametrize("text", ["10.0.0.300", "10.0.0.0/40", "nginx", "10.0.0.1;10.0.0.2"])
+def test_proxies_are_addresses_and_networks(text: str) -> None:
+    message = problems_of({**SQLITE, "TRUSTED_PROXIES": f"127.0.0.1,{text}"})
+
+    assert named_in(message) == {"TRUSTED_PROXIES"}
+    assert text in message
+    assert "network" in message
+
+
+def test_rates_are_whole_numbers_and_may_be_none() -> None:
+    proxies = "10.0.0.7, 10.1.2.3/16, ::1"
+    settings = load_settings({**SQLITE, "RATE_USER_EVENTS": "0", "TRUSTED_PROXIES": proxies}, None)
+
+    assert settings.rate_user_events == 0
+    assert settings.trusted_proxies == ("10.0.0.7", "10.1.2.3/16", "::1")
+    for wrong in ("-1", "0.5", "many"):
+        message = problems_of({**SQLITE, "RATE_USER_EVENTS": wrong})
+        assert "It must be a whole number from 0 to 1000000000." in message
+
+
 def test_values_are_converted() -> None:
     settings = load_settings(
         {

@@ -22,6 +22,8 @@ MAX_UNSENT: Final = 8 * 2**20
 """Bytes that may wait for a server that doesn't read."""
 MAX_REPLY: Final = 32 * 2**20
 """Bytes of one reply."""
+TURN: Final = 128
+"""Replies that are passed on before others get their turn: each may go to hundreds of devices."""
 
 _MESSAGES: Final = (b"message", b"smessage")
 _MISSING: Final = object()
@@ -64,6 +66,7 @@ class RedisConnection(asyncio.Protocol):
         self._room = MAX_UNSENT
         """What is left of the limit in this turn."""
         self._unparsed = 0
+        self._resting = False
         self._questions: deque[asyncio.Future[Any]] = deque()
         self._on_reply: Callable[[Any], None] = self._answer
         self._on_lost: Callable[[Exception], None] = self._fail_questions
@@ -131,13 +134,10 @@ class RedisConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=MAX_UNSENT)
 
     def data_received(self, data: bytes) -> None:
-        reader = self._reader
         self._unparsed += len(data)
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not _MISSING:
-                self._unparsed = 0
-                self._on_reply(reply)
+            self._reader.feed(data)
+            self._pass_on()
         except hiredis.ProtocolError:
             self.abort(_babble(self.address))
         if self._unparsed > MAX_REPLY:
@@ -157,6 +157,31 @@ class RedisConnection(asyncio.Protocol):
         self._limit = self._room = MAX_UNSENT
 
     # -- within
+
+    def _pass_on(self) -> None:
+        """Pass on the replies that are here; those too many for one turn in the next."""
+        gets = self._reader.gets
+        for _ in range(TURN):
+            if (reply := gets()) is _MISSING:
+                self._rest(False)
+                return
+            self._unparsed = 0
+            self._on_reply(reply)
+        self._rest(True)
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.ended is None:
+            self.data_received(b"")
+
+    def _rest(self, resting: bool) -> None:
+        """Read no more while there is enough to pass on."""
+        if resting != self._resting and self._transport is not None and self.ended is None:
+            self._resting = resting
+            if resting:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, []

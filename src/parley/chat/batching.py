@@ -26,6 +26,10 @@ _SLICE: Final = 250
 """Callbacks called before others get their turn."""
 _UNTOLD: Final = 2
 """Batches whose callbacks are still to be called when no more are begun."""
+_STEP: Final = 10
+"""Callbacks between two looks at what they have caused."""
+_MOST_CAUSED: Final = 5_000
+"""What callbacks may cause, as the caller counts it, before others get their turn."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,8 +81,13 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_waiting: int,
         turn: Turn | None = None,
+        caused: Callable[[], int] | None = None,
     ) -> None:
-        """``turn`` is entered while callbacks are called, and says when to begin a batch."""
+        """``turn`` is entered while callbacks are called, and says when to begin a batch.
+
+        ``caused`` tells how much callbacks have caused in all: one that makes a lot
+        of work doesn't keep others waiting for that of the whole batch.
+        """
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -92,6 +101,7 @@ class Batcher(Generic[Item, Result]):
         self._done = 0
         self._batch_done: asyncio.Future[None] | None = None
         self._turn = turn or LoopTurn()
+        self._caused = caused or _nothing
 
     def __len__(self) -> int:
         """How many items wait, besides those under way."""
@@ -197,15 +207,19 @@ class Batcher(Generic[Item, Result]):
     def _tell(self, start: int) -> None:
         """Call the callbacks of the first untold batch, from ``start`` on."""
         batch, results = self._untold[0]
-        end = start + _SLICE
+        end = min(start + _SLICE, len(batch))
+        enough = self._caused() + _MOST_CAUSED
         with self._turn:
-            for (_, done), result in zip(batch[start:end], results[start:end], strict=True):
-                try:
-                    done(result)
-                except Exception:
-                    logger.exception("a callback failed")
-        if end < len(batch):
-            asyncio.get_running_loop().call_soon(self._tell, end)
+            while start < end and self._caused() < enough:
+                stop = min(start + _STEP, end)
+                for (_, done), result in zip(batch[start:stop], results[start:stop], strict=True):
+                    try:
+                        done(result)
+                    except Exception:
+                        logger.exception("a callback failed")
+                start = stop
+        if start < len(batch):
+            asyncio.get_running_loop().call_soon(self._tell, start)
             return
         del self._untold[0]
         self._done += len(batch)
@@ -215,3 +229,7 @@ class Batcher(Generic[Item, Result]):
         self._go_on()
         if self._untold:
             asyncio.get_running_loop().call_soon(self._tell, 0)
+
+
+def _nothing() -> int:
+    return 0

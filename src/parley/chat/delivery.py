@@ -15,6 +15,7 @@ from parley.chat.batching import Batcher
 from parley.chat.inbox import Device, Inbox
 from parley.chat.ports import Bus, Presence, Store
 from parley.chat.repair import Intervals, Repair
+from parley.chat.replies import too_many_connections
 from parley.errors import StoreUnavailable
 from parley.model import Chat, InboxEntry, UserId
 
@@ -34,12 +35,17 @@ class Delivery:
         *,
         presence: Presence | None = None,
         intervals: Intervals | None = None,
+        max_devices: int = 0,
     ) -> None:
-        """``encode`` makes the packet that carries a chat to a device."""
+        """``encode`` makes the packet that carries a chat to a device.
+
+        ``max_devices``: those of one user here at once; 0 is any number.
+        """
         self._store = store
         self._bus = bus
         self._encode = encode
         self._presence = presence
+        self._max_devices = max_devices
         self._inboxes: dict[UserId, Inbox] = {}
         self._heads: Batcher[UserId, int] = Batcher(
             lambda owners: answer_of(self._read_heads(owners)),
@@ -72,18 +78,21 @@ class Delivery:
 
     # -- devices
 
-    async def open(self, user: UserId) -> Inbox:
+    async def open(self, user: UserId, *, moved: bool = False) -> Inbox:
         """Prepare to push to ``user``; :meth:`close` must follow, once.
 
         What is committed after this returns will be pushed to the devices that
-        are attached by then.
+        are attached by then.  ``moved``: for a device that had been let in
+        elsewhere, and is here however many there are.
 
         Raises:
-            ChatError: the store doesn't answer.
+            ChatError: TOO_MANY_CONNECTIONS; or the store doesn't answer.
         """
         inbox = self._inboxes.get(user)
         if inbox is None:
             inbox = self._inboxes[user] = Inbox(user)
+        elif inbox.holders >= self._max_devices > 0 and not moved:
+            raise too_many_connections()
         inbox.holders += 1
         try:
             while inbox.position is None:

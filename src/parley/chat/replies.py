@@ -42,6 +42,24 @@ def overloaded() -> ChatError:
     )
 
 
+def rate_limited(wait: int) -> ChatError:
+    """The client sends too much, and shall wait so many milliseconds."""
+    return ChatError(
+        ErrorCode.RATE_LIMITED,
+        "You send too much at once: wait, and then send again what was refused",
+        retryable=True,
+        retry_after=wait,
+    )
+
+
+def too_many_connections() -> ChatError:
+    """At connecting."""
+    return ChatError(
+        ErrorCode.TOO_MANY_CONNECTIONS,
+        "You have too many connections: close some of them first",
+    )
+
+
 def internal() -> ChatError:
     """A fault of ours; the log has the details, and the client gets none."""
     return ChatError(ErrorCode.INTERNAL, "The server failed to do this")

@@ -92,7 +92,11 @@ class ChatService:
         self._new_id = Uuid7()
         self._message_max_length = limits.message_max_length
         self._batcher: Batcher[Request, Outcome] = Batcher(
-            self._commit, max_batch=MAX_BATCH, max_waiting=limits.queue_max, turn=hooks.turn
+            self._commit,
+            max_batch=MAX_BATCH,
+            max_waiting=limits.queue_max,
+            turn=hooks.turn,
+            caused=lambda: delivery.pushed,
         )
         self._on_commit = hooks.on_commit
         self.stats = ServiceStats()

@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,6 +28,7 @@ from parley.socketio.protocol import (
     BAD_REQUEST,
     CLOSE,
     TOO_LARGE,
+    TOO_MANY,
     UNKNOWN_SESSION,
     UNREACHABLE,
     CloseReason,
@@ -57,6 +59,8 @@ class PollingEndpoint:
         except ClientDisconnect:
             return None
         response = Response(answer.body, answer.status, media_type=answer.media_type)
+        if answer.status == TOO_MANY.status:
+            response.headers.update(dict(TOO_MANY.headers))
         if self._engine.draining and self._engine.elsewhere(request.query_params.get("sid", "")):
             # We stop, the session doesn't: its next request had better reach a process that stays.
             response.headers["Connection"] = "close"
@@ -86,9 +90,12 @@ class PollingEndpoint:
             return refused(BAD_METHOD)
         if self._engine.draining:
             return refused(BAD_REQUEST)
-        transport = PollingTransport()
         remote = request.client.host if request.client else ""
-        handshake = Handshake(dict(request.headers), dict(request.query_params), remote)
+        handshake = Handshake(_joined(request.headers), dict(request.query_params), remote)
+        problem = self._engine.crowd(handshake)
+        if problem is not None:
+            return refused(problem)
+        transport = PollingTransport()
         session = self._engine.open(transport, handshake)
         return polling.payload(self._engine.open_packet(session))
 
@@ -205,6 +212,11 @@ class PollingEndpoint:
             response.headers["Access-Control-Allow-Origin"] = origin
             if "*" not in self._engine.options.origins:
                 response.headers["Access-Control-Allow-Credentials"] = "true"
+
+
+def _joined(headers: Headers) -> dict[str, str]:
+    """Repeated ones joined by commas (RFC 9110 section 5.3)."""
+    return {name: ", ".join(headers.getlist(name)) for name in headers}
 
 
 async def _disconnected(request: Request) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from parley.socketio.batch import Batch
 from parley.socketio.deadlines import Deadline, Deadlines
 from parley.socketio.handshake import Handshake
+from parley.socketio.limiter import Limiter
 from parley.socketio.options import Options
 from parley.socketio.peers import NODE_LENGTH, RANDOM_BYTES, MovedSession, NoPeers, Peers, node_of
 from parley.socketio.protocol import (
@@ -22,6 +23,7 @@ from parley.socketio.protocol import (
     FORBIDDEN,
     OPEN,
     PROTOCOL_VERSION,
+    TOO_MANY,
     UNKNOWN_TRANSPORT,
     CloseReason,
     Problem,
@@ -58,6 +60,7 @@ class Engine:
         self.sessions: dict[str, Session] = {}
         resolution = min(0.25, max(0.005, min(options.ping_interval, options.ping_timeout) / 10))
         self.deadlines = Deadlines(resolution)
+        self.limiter = Limiter(options.limits, self.deadlines)
         self.draining = False
         self.opened = 0
         """Sessions opened so far."""
@@ -76,13 +79,14 @@ class Engine:
     def open(self, transport: Transport, handshake: Handshake) -> Session:
         """Begin a session; its client must be sent :meth:`open_packet` first."""
         sid = self.node + secrets.token_urlsafe(RANDOM_BYTES)
-        session = Session(self, sid, transport, handshake)
+        address = self.limiter.address(handshake.remote, handshake.headers)
+        session = Session(self, sid, transport, handshake, address)
         self.opened += 1
         return self._begin(session)
 
-    def adopt(self, transport: Transport, moved: MovedSession) -> Session:
-        """Go on with a session of another process."""
-        session = Session(self, moved.sid, transport, moved.handshake)
+    def adopt(self, transport: Transport, moved: MovedSession, address: str | None) -> Session:
+        """Go on with a session of another process, for a client of that ``address``."""
+        session = Session(self, moved.sid, transport, moved.handshake, address)
         self.moved_in += 1
         return self._begin(session)
 
@@ -115,6 +119,11 @@ class Engine:
         if origin is not None and not self.allows(origin, headers.get("host", "")):
             return FORBIDDEN
         return None
+
+    def crowd(self, handshake: Handshake) -> Problem | None:
+        """Why one more session can't begin now; None if it may, and then it must."""
+        address = self.limiter.address(handshake.remote, handshake.headers)
+        return None if self.limiter.admits(address) else TOO_MANY
 
     def allows(self, origin: str, host: str) -> bool:
         """True if pages of ``origin`` may connect to us, called ``host`` by them."""
@@ -150,6 +159,11 @@ class Engine:
         _, deadline = self._lingering.pop(sid, (None, None))
         if deadline is not None:
             self.deadlines.cancel(deadline)
+
+    def close(self) -> None:
+        """Forget every deadline: there are no sessions any more."""
+        self.deadlines.close()
+        self.limiter.close()
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something beside everything else."""

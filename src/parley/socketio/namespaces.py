@@ -197,6 +197,7 @@ Authorize: TypeAlias = Callable[[Socket, dict[str, Any]], Awaitable[None] | None
 Connected: TypeAlias = Callable[[Socket, dict[str, Any]], object]
 Disconnected: TypeAlias = Callable[[Socket, CloseReason], object]
 EventHandler: TypeAlias = Callable[[Socket, Event], Coroutine[Any, Any, None] | None]
+ExcessHandler: TypeAlias = Callable[[Socket, Event, int], object]
 Export: TypeAlias = Callable[[Socket], bytes]
 Restore: TypeAlias = Callable[[Socket, bytes], Coroutine[Any, Any, None]]
 
@@ -226,6 +227,7 @@ class Namespace:
         self._handlers: dict[str, EventHandler] = {}
         self._by_json: dict[bytes, tuple[str, EventHandler]] = {}
         self._other: EventHandler | None = None
+        self._excess: ExcessHandler | None = None
         self._running: set[asyncio.Future[None]] = set()
         """Handlers under way; the loop itself keeps them only weakly."""
 
@@ -281,6 +283,17 @@ class Namespace:
         self._other = handler
         return handler
 
+    def on_excess(self, handler: ExcessHandler) -> ExcessHandler:
+        """``handler(socket, event, wait)`` is called instead of an event's own
+        while its client sends too much (see :attr:`Options.limits`).
+
+        The event must not be done.  Its client may send it again in ``wait``
+        milliseconds; what it sends before is met in the same way, and if it
+        goes on, it is disconnected.
+        """
+        self._excess = handler
+        return handler
+
     # -- for Connection
 
     def dispatch(
@@ -313,6 +326,21 @@ class Namespace:
             task = asyncio.ensure_future(running)
             self._running.add(task)
             task.add_done_callback(lambda done: self._handled(socket.session, done))
+
+    def refuse(self, socket: Socket, raw: list[msgspec.Raw], ack_id: int | None, wait: int) -> None:
+        """Call the on_excess handler.
+
+        Raises:
+            PacketError: it isn't an event.
+        """
+        if not raw:
+            raise PacketError("an event needs a name")
+        name, _ = self._by_json.get(bytes(raw[0])) or self._find(raw[0])
+        if self._excess is not None:
+            try:
+                self._excess(socket, Event(socket, name, raw, ack_id, None), wait)
+            except Exception:
+                logger.exception("the handler of events in excess failed")
 
     def connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         """Call the on_connect handler."""

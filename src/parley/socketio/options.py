@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from parley.socketio.limits import RateLimits
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and deadlines of every session.  Times in seconds, sizes in bytes."""
@@ -34,6 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """By then all attachments of a packet must have followed it."""
     origins: frozenset[str] = frozenset()
     """Origins of web pages that may connect, besides the server's own; ``*`` is any."""
+    limits: RateLimits = RateLimits()
+    """How fast clients may send and connect; without any by default."""
     keep_handshake: bool = True
     """Keep request headers after the first namespace is joined (about 1 KB a session)."""
 

@@ -146,7 +146,11 @@ class PollingTransport:
             return refused(BAD_REQUEST)
         self.posting = True
         try:
-            await self._receive(payloads.decode_payload(await read()))
+            body = await read()
+            session.credit -= len(body)
+            if session.credit < 0:
+                session.overdraw()
+            await self._receive(payloads.decode_payload(body))
         except BadBody as exc:
             session.close(exc.reason)
             return refused(exc.problem)

@@ -36,6 +36,7 @@ class CloseReason(enum.StrEnum):
     CONNECT_TIMEOUT = "connect timeout"
     FORCED = "forced close"
     SLOW = "slow client"
+    FLOODING = "flooding client"
     SHUTDOWN = "server shutting down"
     MOVED = "moved to another process"
     """It goes on there; its client doesn't notice."""
@@ -52,6 +53,11 @@ class Problem(msgspec.Struct, frozen=True):
         """Of that answer."""
         return _STATUS.get(self, HTTPStatus.BAD_REQUEST)
 
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Of that answer, besides those that every answer has."""
+        return (("Retry-After", "1"),) if self is TOO_MANY else ()
+
 
 UNKNOWN_TRANSPORT: Final = Problem(0, "Transport unknown")
 UNKNOWN_SESSION: Final = Problem(1, "Session ID unknown")
@@ -60,10 +66,12 @@ BAD_REQUEST: Final = Problem(3, "Bad request")
 FORBIDDEN: Final = Problem(4, "Forbidden")
 BAD_VERSION: Final = Problem(5, "Unsupported protocol version")
 TOO_LARGE: Final = Problem(3, "Payload too large")
+TOO_MANY: Final = Problem(3, "Too many connections from this address: try again later")
 UNREACHABLE: Final = Problem(3, "The session's process can't be reached at the moment")
 
 _STATUS: Final = {
     FORBIDDEN: HTTPStatus.FORBIDDEN,
     TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
     UNREACHABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }

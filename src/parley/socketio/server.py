@@ -88,6 +88,14 @@ class Connection(Timed):
         except PacketError:
             self.session.close(CloseReason.PARSE_ERROR)
 
+    def on_excess(self, message: bytes, wait: int) -> None:
+        try:
+            if self._waiting is not None:
+                raise PacketError("a text packet amid attachments")
+            self._take(packets.decode(message), wait)
+        except PacketError:
+            self.session.close(CloseReason.PARSE_ERROR)
+
     def on_binary(self, message: bytes) -> None:
         waiting = self._waiting
         try:
@@ -96,7 +104,7 @@ class Connection(Timed):
             waiting.arrived.append(message)
             if len(waiting.arrived) == waiting.packet.attachments:
                 self._stop_waiting()
-                self._take_values(waiting.packet, waiting.arrived)
+                self._take_values(waiting.packet, waiting.arrived, waiting.wait)
         except PacketError:
             self.session.close(CloseReason.PARSE_ERROR)
 
@@ -160,7 +168,8 @@ class Connection(Timed):
     def _remove(self, socket: Socket) -> None:
         self.sockets = tuple(each for each in self.sockets if each is not socket)
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: Packet, wait: int = 0) -> None:
+        """``wait``: an event is to be refused for so many milliseconds."""
         kind = packet.type
         if kind is PacketType.CONNECT:
             self._connect(packet)
@@ -171,26 +180,29 @@ class Connection(Timed):
             if socket is not None:
                 self._leave(socket, CloseReason.CLIENT_NAMESPACE)
         elif packet.attachments:
-            self._await_attachments(packet)
+            self._await_attachments(packet, wait)
         else:
-            self._take_values(packet, None)
+            self._take_values(packet, None, wait)
 
-    def _await_attachments(self, packet: Packet) -> None:
+    def _await_attachments(self, packet: Packet, wait: int) -> None:
         self._socket(packet.namespace)
         options = self.session.engine.options
         if packet.attachments > options.max_attachments:
             raise PacketError("too many attachments")
         deadline = Deadline(lambda: self.session.close(CloseReason.PARSE_ERROR))
-        self._waiting = _Attachments(packet, [], deadline)
+        self._waiting = _Attachments(packet, [], deadline, wait)
         self.session.engine.deadlines.arm(deadline, options.attachment_timeout)
 
-    def _take_values(self, packet: Packet, attachments: list[bytes] | None) -> None:
+    def _take_values(self, packet: Packet, attachments: list[bytes] | None, wait: int = 0) -> None:
         socket = self._socket(packet.namespace)
         if socket is None:
             return
         if packet.type in (PacketType.EVENT, PacketType.BINARY_EVENT):
             raw = packets.decode_array(packet.json)
-            socket.namespace.dispatch(socket, raw, packet.id, attachments)
+            if wait:
+                socket.namespace.refuse(socket, raw, packet.id, wait)
+            else:
+                socket.namespace.dispatch(socket, raw, packet.id, attachments)
         elif packet.id is None or not packet.json.lstrip(_JSON_SPACE).startswith(b"["):
             raise PacketError("an acknowledgement needs an id and a JSON array")
         elif socket.awaits(packet.id):  # else it came too late or is made up: not worth decoding
@@ -320,6 +332,8 @@ class _Attachments(msgspec.Struct):
     packet: Packet
     arrived: list[bytes]
     deadline: Deadline
+    wait: int
+    """Milliseconds for which it is to be refused; 0: it isn't."""
 
     def parts(self) -> list[tuple[bool, bytes]]:
         """All of it, as it came."""

@@ -14,9 +14,11 @@ from typing import Final, Protocol, runtime_checkable
 from parley.socketio.batch import Batch
 from parley.socketio.deadlines import Deadlines, Timed
 from parley.socketio.handshake import Handshake
+from parley.socketio.limiter import Limiter
 from parley.socketio.options import Options
 from parley.socketio.peers import MovedConnection
 from parley.socketio.protocol import CLOSE, MESSAGE, NOOP, PING, PONG, CloseReason
+from parley.socketio.throttle import Throttle, lift, settle
 
 TURN: Final = 256
 """Packets of one client that are handled before others get their turn."""
@@ -65,6 +67,12 @@ class Handler(Protocol):
     def on_binary(self, message: bytes) -> None:
         """A binary message, in order with the text ones."""
 
+    def on_excess(self, message: bytes, wait: int) -> None:
+        """A text message, in order, of a client that sends too much.
+
+        It should be refused; its sender may send again in ``wait`` milliseconds.
+        """
+
     def on_close(self, reason: CloseReason) -> None:
         """The session has ended; called exactly once."""
 
@@ -104,6 +112,7 @@ class Host(Protocol):
 
     options: Options
     deadlines: Deadlines
+    limiter: Limiter
     batch: Batch
 
     def forget(self, session: Session, reason: CloseReason) -> None:
@@ -135,6 +144,10 @@ class Session(Timed):
         "_in_flight",
         "_resumed",
         "_unsent",
+        "account",
+        "address",
+        "allowance",
+        "credit",
         "engine",
         "handler",
         "handshake",
@@ -142,17 +155,31 @@ class Session(Timed):
         "probe",
         "sid",
         "state",
+        "throttle",
         "transport",
     )
 
     def __init__(
-        self, engine: Host, sid: str, transport: Transport, handshake: Handshake | None
+        self,
+        engine: Host,
+        sid: str,
+        transport: Transport,
+        handshake: Handshake | None,
+        address: str | None,
     ) -> None:
         super().__init__()
         self.engine = engine
         self.sid = sid
         self.transport = transport
         self.handshake = handshake
+        self.address = address
+        """Whose limits it shares with others: an address's; None for no one's."""
+        self.account: str | None = None
+        """Likewise; whoever knows who the client is says so here."""
+        self.allowance = engine.limiter.free_events
+        self.credit = engine.limiter.free_bytes
+        self.throttle: Throttle | None = None
+        """Present while the client sends too much, and a while longer."""
         self.handler: Handler
         self.state = State.OPEN
         self.probe: Probe | None = None
@@ -187,6 +214,9 @@ class Session(Timed):
         self.state = State.CLOSED
         self.engine.forget(self, reason)
         self.engine.deadlines.cancel(self)
+        if self.throttle is not None:
+            self.engine.limiter.pauses.cancel(self.throttle)
+            self.throttle = None
         self._wake()
         self.handler.on_close(reason)
         if self.probe is not None:
@@ -202,7 +232,11 @@ class Session(Timed):
         if self.state is _CLOSED:
             return
         if kind == _MESSAGE_BYTE:
-            self.handler.on_text(packet[1:])
+            self.allowance = left = self.allowance - 1
+            if left > 0:
+                self.handler.on_text(packet[1:])
+            else:
+                self._receive_last(packet[1:])
         elif packet == PONG:
             if self._awaiting_pong:
                 self._awaiting_pong = False
@@ -215,13 +249,43 @@ class Session(Timed):
     def receive_binary(self, content: bytes) -> None:
         """Take one binary message that came over the current transport."""
         if self.state is not State.CLOSED:
-            self.handler.on_binary(content)
+            self.allowance -= 1
+            if self.allowance <= 0 and not (self.throttle and self.throttle.refuses):
+                self._pay()
+            self.handler.on_binary(content)  # part of an event that was refused, if that was
 
     def upgrade(self, transport: Transport) -> None:
         """Go on over another transport; the old one has handed over what it held."""
         self.probe = None
         self.transport = transport
         transport.attach(self)
+
+    # -- limits: most of what is received costs a number that goes down, and nothing else
+
+    @property
+    def name(self) -> str:
+        """Who the client is, as far as that is known; for the log."""
+        return self.account or self.address or "somebody"
+
+    def overdraw(self) -> None:
+        """More bytes have come than were paid for: ``credit`` is below 0."""
+        settle(self, self.engine.limiter.pay_bytes(self))
+
+    def _receive_last(self, message: bytes) -> None:
+        """Take the last message that was paid for, or one that wasn't and may be refused."""
+        if self.throttle is not None and self.throttle.refuses:
+            wait = self.throttle.refuse()
+            if wait is None:
+                self.close(CloseReason.FLOODING)
+                return
+            if wait:
+                self.handler.on_excess(message, wait)
+                return
+        self._pay()
+        self.handler.on_text(message)
+
+    def _pay(self) -> None:
+        settle(self, self.engine.limiter.pay_events(self))
 
     # -- back-pressure: the client is read only as fast as it can be served
 
@@ -234,15 +298,14 @@ class Session(Timed):
         """An event has been taken that is not answered yet; :meth:`release` must follow."""
         self._in_flight += weight
         if not self.paused and self._in_flight >= self.engine.options.max_in_flight:
-            self.paused = True
-            self.transport.pause()
+            self.pause()
 
     def release(self, weight: int = 1) -> None:
         """The event has been answered."""
         self._in_flight -= weight
         if self.paused and self._in_flight < self.engine.options.max_in_flight:
             # Not at once: the caller may be in the midst of answering several.
-            asyncio.get_running_loop().call_soon(self._resume)
+            asyncio.get_running_loop().call_soon(self.resume)
         elif self.state is _DRAINING:
             self._close_if_drained()
 
@@ -251,6 +314,7 @@ class Session(Timed):
         if self.state is State.OPEN:
             self.state = State.DRAINING
             self.transport.pause()
+            lift(self)
         if self.state is State.DRAINING:
             self._close_if_drained()
 
@@ -271,8 +335,16 @@ class Session(Timed):
             self._resumed.set_result(None)
             self._resumed = None
 
-    def _resume(self) -> None:
-        if self.paused and self._in_flight < self.engine.options.max_in_flight:
+    def pause(self) -> None:
+        """Read the client no more, until :meth:`resume`."""
+        if not self.paused:
+            self.paused = True
+            self.transport.pause()
+
+    def resume(self) -> None:
+        """Read the client again, unless something stands against that."""
+        held = self.throttle is not None and self.throttle.holds
+        if self.paused and not held and self._in_flight < self.engine.options.max_in_flight:
             self.paused = False
             self._wake()
             if self.state is not State.CLOSED:

@@ -89,9 +89,11 @@ class _Step(enum.Enum):
 class RemoteUpgrade:
     """The session is in another process, until it is fetched from there."""
 
-    def __init__(self, engine: Engine, sid: str, websocket: WebSocket) -> None:
+    def __init__(self, engine: Engine, sid: str, websocket: WebSocket, address: str | None) -> None:
+        """``address``: whose limits its client shares."""
         self._engine = engine
         self._sid = sid
+        self._address = address
         self._websocket = websocket
         self._step = _Step.BEGUN
 
@@ -151,7 +153,7 @@ class RemoteUpgrade:
 
     async def _go_on(self, moved: MovedSession) -> None:
         """The session is here; its client isn't read before the application is ready."""
-        session = self._engine.adopt(self._websocket, moved)
+        session = self._engine.adopt(self._websocket, moved, self._address)
         weight = self._engine.options.max_in_flight
         session.hold(weight)
         if self._engine.draining:

@@ -41,6 +41,7 @@ _FAILED_LINGER: Final = 1.0
 _CLOSE_CODES: Final = {
     CloseReason.PARSE_ERROR: CloseCode.PROTOCOL_ERROR,
     CloseReason.SLOW: CloseCode.POLICY,
+    CloseReason.FLOODING: CloseCode.POLICY,
     CloseReason.SHUTDOWN: CloseCode.SERVICE_RESTART,
     CloseReason.PING_TIMEOUT: CloseCode.GOING_AWAY,
 }
@@ -119,6 +120,11 @@ class WebSocketTransport(asyncio.Protocol):
             return
         messages = self._parser.feed(data)
         with self.engine.batch:
+            if self._phase is _OPEN:
+                session = self._session
+                session.credit -= len(data)
+                if session.credit < 0:
+                    session.overdraw()
             if self._backlog is not None:
                 self._backlog.extend(messages)
             else:
@@ -199,6 +205,9 @@ class WebSocketTransport(asyncio.Protocol):
 
     def close(self, reason: CloseReason) -> None:
         self._send_close(_CLOSE_CODES.get(reason, CloseCode.NORMAL), reason)
+        if reason is CloseReason.FLOODING:  # its Close frame would come behind all the rest
+            self.pause()
+            self._set_deadline(self._transport.abort, _FAILED_LINGER)
 
     # -- within
 
@@ -277,9 +286,10 @@ class WebSocketTransport(asyncio.Protocol):
                 self._refuse(HTTPStatus.NOT_FOUND, Problem(3, "There is nothing at this path"))
                 return
             self.engine = engine
-            problem = self._check(request)
+            begun = Handshake(request.headers, request.query, self._peer())
+            problem = self._check(request, begun)
             if problem is not None:
-                self._refuse(problem.status, problem)
+                self._refuse(problem.status, problem, problem.headers)
                 return
             answer = handshake.accept(request)
         except handshake.BadHandshake as exc:
@@ -290,11 +300,12 @@ class WebSocketTransport(asyncio.Protocol):
             engine.batch.add(self)
             self._out.append(answer)  # one write with what follows
             if "sid" in request.query:
-                self._begin_upgrade(request.query["sid"])
+                self._begin_upgrade(begun)
             else:
-                self._open(request)
+                session = engine.open(self, begun)
+                session.send(engine.open_packet(session))
 
-    def _check(self, request: handshake.Request) -> Problem | None:
+    def _check(self, request: handshake.Request, begun: Handshake) -> Problem | None:
         if request.method != "GET":
             return BAD_METHOD
         problem = self.engine.check(request.query, request.headers)
@@ -303,9 +314,10 @@ class WebSocketTransport(asyncio.Protocol):
         if request.query["transport"] != self.name or self.engine.draining:
             return BAD_REQUEST
         sid = request.query.get("sid")
-        if sid is None or sid in self.engine.sessions or self.engine.elsewhere(sid):
-            return None
-        return UNKNOWN_SESSION
+        if sid is None:
+            return self.engine.crowd(begun)
+        known = sid in self.engine.sessions or self.engine.elsewhere(sid)
+        return None if known else UNKNOWN_SESSION
 
     def _refuse(
         self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()
@@ -314,19 +326,19 @@ class WebSocketTransport(asyncio.Protocol):
         self._transport.write(handshake.refuse(status, msgspec.json.encode(problem), headers))
         self._transport.close()
 
-    def _open(self, request: handshake.Request) -> None:
+    def _peer(self) -> str:
         peer = self._transport.get_extra_info("peername")
-        remote = str(peer[0]) if isinstance(peer, tuple) else ""
-        session = self.engine.open(self, Handshake(request.headers, request.query, remote))
-        session.send(self.engine.open_packet(session))
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     # -- the upgrade of a polling session
 
-    def _begin_upgrade(self, sid: str) -> None:
+    def _begin_upgrade(self, begun: Handshake) -> None:
+        sid = begun.query["sid"]
         session = self.engine.sessions.get(sid)
         self._phase = Phase.PROBING
         if session is None:
-            self._upgrade = RemoteUpgrade(self.engine, sid, self)
+            address = self.engine.limiter.address(begun.remote, begun.headers)
+            self._upgrade = RemoteUpgrade(self.engine, sid, self, address)
         else:
             try:
                 self._upgrade = LocalUpgrade(session, self)

@@ -28,8 +28,6 @@ _MAX_ASKED: Final = 100
 """Ids of one `delivery` request."""
 _REMEMBERED: Final = 10_000
 """Chats whose ids are kept, of those that came and of those that were sent."""
-_RETRY: Final = 1.0
-"""Seconds after which a request that the server could not fulfil is made again."""
 _SHORTEST: Final = 0.5
 _LONGEST: Final = 10.0
 """Seconds between two attempts to connect; half as long at times, so that not all come at once."""
@@ -228,8 +226,8 @@ class Client:
                 some = chat_ids[start : start + _MAX_ASKED]
                 query = {"receiver": receiver, "chatIds": some}
                 try:
-                    self._delivered(await connection.call("delivery", query, list[ChatId]))
-                except RequestFailed:  # by an older server, or by one that has other worries
+                    self._delivered(await _ask(connection, "delivery", query, list[ChatId]))
+                except RequestFailed:  # by an older server
                     return
 
     def _heard_of(self, chat_id: ChatId) -> None:
@@ -249,7 +247,7 @@ class Client:
         """Show what came before this connection, then what has come since."""
         query = _Unreceived(_PAGE)
         try:
-            while chats := await connection.call("unreceived messages", query, list[Chat]):
+            while chats := await _ask(connection, "unreceived messages", query, list[Chat]):
                 for chat in chats:
                     self._show(chat)
                 query = _Unreceived(_PAGE, after=chats[-1].id)
@@ -284,14 +282,25 @@ class Client:
         return confirm
 
 
+async def _ask(connection: Connection, event: str, query: object, answer: type[T]) -> T:
+    """As :meth:`Connection.call`; what the server can't do now is asked for again."""
+    while True:
+        try:
+            return await connection.call(event, query, answer)
+        except RequestFailed as failed:
+            if not failed.failure.retryable:
+                raise
+            await asyncio.sleep(failed.failure.retry_after / 1000)
+
+
 async def _work_off(outbox: Outbox[T], do: Callable[[T], Awaitable[None]]) -> NoReturn:
     """Do what waits, the oldest first; what the server can't do now is tried again."""
     while True:
         item = await outbox.first()
         try:
             await do(item)
-        except RequestFailed:
-            await asyncio.sleep(_RETRY)
+        except RequestFailed as failed:
+            await asyncio.sleep(failed.failure.retry_after / 1000)
 
 
 def _remember(memory: dict[ChatId, T], chat_id: ChatId, value: T) -> None:

@@ -26,6 +26,8 @@ class Failure(msgspec.Struct, frozen=True):
     event: str | None = None
     """The event that failed, if one did."""
     retryable: bool = False
+    retry_after: int = msgspec.field(default=1_000, name="retryAfter")
+    """If it is retryable: milliseconds after which it may be made again."""
 
 
 class RequestFailed(Exception):

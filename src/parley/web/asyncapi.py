@@ -188,6 +188,7 @@ FIELDS: Final[Mapping[str, Mapping[str, dict[str, Any]]]] = {
         "code": {},
         "event": {"description": "The event that failed, if one did."},
         "retryable": {"description": "Whether the same request may succeed later."},
+        "retryAfter": {"description": "Milliseconds to wait before, with the code rate_limited."},
     },
 }
 """What the structs can't say of their fields."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -85,8 +85,7 @@ def _users(ready_users: ReadyUsers) -> Route:
     async def serve(request: Request) -> Response:
         # The one keeps neighbours in the network out; the other, pages of other sites that
         # had their name point to this machine.
-        remote = request.client.host if request.client else ""
-        here = _is_loopback(remote) and _is_loopback(_hostname(request))
+        here = all(map(_is_loopback, (*_remotes(request), _hostname(request))))
         return Response(
             msgspec.json.encode(ready_users() if here else ()),
             headers={
@@ -98,6 +97,13 @@ def _users(ready_users: ReadyUsers) -> Route:
         )
 
     return Route("/users.json", serve)
+
+
+def _remotes(request: Request) -> Iterator[str]:
+    """Where a request comes from: our peer, and those for whom it says that it passes it on."""
+    yield request.client.host if request.client else ""
+    for hops in request.headers.getlist("x-forwarded-for"):
+        yield from (hop.strip() for hop in hops.split(","))
 
 
 def _hostname(request: Request) -> str:

@@ -165,6 +165,36 @@ const scenarios = {
     assert.deepEqual(await bob.socket.emitWithAck("unreceived messages"), chats);
   },
 
+  // Where few events are allowed: nothing is lost or overtaken if one waits as one is told.
+  async limits() {
+    const [alice, bob] = [await connect(), await connect()];
+    const errors = [];
+    alice.socket.on("error", (error) => errors.push(error));
+    const arrived = messages(bob.socket, 200);
+    let left = Array.from({ length: 200 }, (_, number) => {
+      return { id: randomUUID(), receiver: bob.user, message: `hush ${number}` };
+    });
+    for (let wait = 0; left.length; ) {
+      await new Promise((resolve) => setTimeout(resolve, wait));
+      const answers = await Promise.all(
+        left.map((draft) => alice.socket.timeout(PATIENCE).emitWithAck("send message", draft)),
+      );
+      left = left.filter((_, index) => answers[index].error);
+      wait = Math.max(...answers.map(({ error }) => error?.retryAfter ?? 0));
+    }
+    const chats = await arrived;
+    assert.deepEqual(
+      chats.map(({ message }) => message),
+      Array.from({ length: 200 }, (_, number) => `hush ${number}`),
+    );
+    assert.ok(errors.length > 0);
+    for (const { id, code, event, retryable, retryAfter } of errors) {
+      assert.deepEqual([id, code, event], [alice.user, "rate_limited", "send message"]);
+      assert.ok(retryable && Number.isInteger(retryAfter) && retryAfter > 0);
+    }
+    assert.deepEqual(await bob.socket.emitWithAck("unreceived messages"), chats);
+  },
+
   async volatile() {
     const [alice, bob] = [await connect(), await connect()];
     const numbers = [];

@@ -2,7 +2,8 @@
 //
 //     node sdk.test.mjs < settings.json
 //
-// with {sdk, url, secret} as settings; the server's heartbeat should be a short one.
+// with {sdk, url, limited, secret} as settings; the server's heartbeat should be a short one.  The
+// one at `limited` has the same secret, and lets nobody send more than some 20 events a second.
 
 import assert from "node:assert/strict";
 import { createHmac, randomUUID } from "node:crypto";
@@ -23,7 +24,7 @@ globalThis.WebSocket = class extends WebSocket {
 };
 
 const input = createInterface({ input: process.stdin });
-const { sdk, url, secret } = JSON.parse((await input[Symbol.asyncIterator]().next()).value);
+const { sdk, url, limited, secret } = JSON.parse((await input[Symbol.asyncIterator]().next()).value);
 input.close();
 process.stdin.destroy();
 const { Parley, ParleyError } = await import(pathToFileURL(sdk).href);
@@ -305,6 +306,20 @@ test("a client that is closed is held by nothing, and heeds nothing", async () =
   assert.equal(alice.parley.state, "closed");
   delete globalThis.addEventListener;
   delete globalThis.removeEventListener;
+});
+
+test("who is told to wait waits, and sends again in order", async () => {
+  const [alice, bob] = [client(undefined, { url: limited }), client(undefined, { url: limited })];
+  for (const { parley } of [alice, bob]) parley.connect();
+  await until(() => bob.parley.state === "connected", "it doesn't connect");
+  const chats = await Promise.all(numbered(80).map((text) => alice.parley.send(bob.user, text)));
+  assert.deepEqual(texts(chats), numbered(80));
+  await until(() => bob.heard.message.length === 80, "something is missing");
+  assert.deepEqual(texts(bob.heard.message), numbered(80));
+  assert.deepEqual(alice.heard.state, ["connecting", "connected"]);
+  assert.deepEqual(alice.heard.failed, []);
+  const metrics = await (await fetch(`${limited}/metrics`)).text();
+  assert.match(metrics, /^parley_errors_total{code="rate_limited"} [1-9]/m);
 });
 
 test("asking while offline, or for what there isn't, rejects", async () => {

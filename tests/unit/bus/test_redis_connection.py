@@ -13,6 +13,7 @@ import pytest
 from parley.bus.redis_connection import (
     MAX_REPLY,
     MAX_UNSENT,
+    TURN,
     Address,
     RedisConnection,
     command,
@@ -28,6 +29,15 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.aborted = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.writes.append(bytes(data))
@@ -149,6 +159,27 @@ async def test_a_loss_is_told_once(opened: Opened, end: Callable[[RedisConnectio
     assert not connection.offer((b"x",), 1)
     await asyncio.sleep(0)
     assert opened.transport.writes == []
+
+
+async def test_many_replies_are_passed_on_in_turns(opened: Opened) -> None:
+    """Others get theirs between; order is kept, and no more is read meanwhile."""
+    opened.connection.data_received(b"".join(b":%d\r\n" % number for number in range(300)))
+    assert opened.replies == list(range(TURN))
+    assert not opened.transport.reading
+    # A loop may pass on what it had read before it was told to pause.
+    opened.connection.data_received(b":300\r\n")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert opened.replies == list(range(301))
+    assert opened.transport.reading
+
+
+async def test_what_is_left_when_a_connection_ends_is_dropped(opened: Opened) -> None:
+    opened.connection.data_received(b":7\r\n" * 300)
+    opened.connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert len(opened.replies) == TURN
+    assert len(opened.losses) == 1
 
 
 async def test_a_close_is_no_loss(opened: Opened) -> None:

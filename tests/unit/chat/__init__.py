@@ -252,13 +252,20 @@ def encode(chat: Chat) -> bytes:
 class Node:
     """A delivery with what it rests on."""
 
-    def __init__(self, store: FaultyStore, intervals: Intervals | None = None) -> None:
+    def __init__(
+        self, store: FaultyStore, intervals: Intervals | None = None, *, max_devices: int = 0
+    ) -> None:
         """``intervals``: how often to compare; None: not at all."""
         self.store = store
         self.bus = HeldBus()
         self.presence = Attendance()
         self.delivery = Delivery(
-            store, self.bus, encode, presence=self.presence, intervals=intervals
+            store,
+            self.bus,
+            encode,
+            presence=self.presence,
+            intervals=intervals,
+            max_devices=max_devices,
         )
         if intervals is not None:
             self.delivery.start()

@@ -223,6 +223,37 @@ async def test_a_batch_begins_at_the_end_of_the_turn() -> None:
     assert writers == [writer]
 
 
+@pytest.mark.parametrize(("pushes", "most"), [(1, 250), (100, 50), (1_000, 10), (50_000, 10)])
+async def test_callbacks_that_cause_much_give_others_their_turn(pushes: int, most: int) -> None:
+    """However few they are."""
+    turns: list[int] = []
+
+    class Turn(LoopTurn):
+        """Entered once a turn."""
+
+        def __enter__(self) -> None:
+            turns.append(0)
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+    def done(outcome: int | ChatError) -> None:
+        turns[-1] += 1
+
+    batcher = Batcher(
+        Runner().begin,
+        max_batch=1_000,
+        max_waiting=1_000,
+        turn=Turn(),
+        caused=lambda: pushes * sum(turns),
+    )
+    for item in range(1_000):
+        batcher.submit(item, done)
+    await asyncio.wait_for(batcher.close(), PATIENCE)
+    assert sum(turns) == 1_000
+    assert max(turns) == most
+
+
 async def test_settled_when_all_that_was_submitted_before_is_done() -> None:
     asker = Asker()
     await asyncio.wait_for(asker.batcher.settled(asker.mark), PATIENCE)

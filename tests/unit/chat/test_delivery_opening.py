@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 
+from parley.chat.inbox import Inbox
 from parley.errors import ChatError, ErrorCode
 from parley.model import UserId
 
@@ -45,6 +46,25 @@ async def test_concurrent_opens_of_one_user_share_an_inbox(node: Node) -> None:
     assert (node.delivery.users, node.bus.subscribed) == (1, {BOB})
     node.delivery.close(inboxes[2])
     node.assert_idle()
+
+
+async def test_a_user_has_so_many_devices_and_no_more(store: FaultyStore) -> None:
+    node = Node(store, max_devices=2)
+    outcomes = await asyncio.gather(
+        *(node.delivery.open(BOB) for _ in range(3)), return_exceptions=True
+    )
+    inbox, other, refusal = outcomes
+    assert isinstance(inbox, Inbox)
+    assert inbox is other
+    assert isinstance(refusal, ChatError)
+    assert refusal.code is ErrorCode.TOO_MANY_CONNECTIONS
+    await node.delivery.open(ALICE)
+    assert await node.delivery.open(BOB, moved=True) is inbox, "it had been let in elsewhere"
+
+    for _ in range(2):
+        node.delivery.close(inbox)
+    assert await node.delivery.open(BOB) is inbox
+    await node.delivery.shut_down()
 
 
 async def test_the_store_is_away_at_open(node: Node) -> None:

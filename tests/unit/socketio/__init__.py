@@ -15,6 +15,7 @@ from websockets.frames import Close, Frame, Opcode
 from parley.socketio.engine import Engine
 from parley.socketio.events import Event
 from parley.socketio.handshake import Handshake
+from parley.socketio.limits import RateLimits
 from parley.socketio.namespaces import Namespace, Socket
 from parley.socketio.options import Options
 from parley.socketio.protocol import CloseReason
@@ -125,6 +126,8 @@ class Told:
 
     def __init__(self) -> None:
         self.messages: list[str | bytes] = []
+        self.excess: list[tuple[str, int]] = []
+        """Messages to be refused, and for how many milliseconds."""
         self.on_message: Callable[[], None] = _do_nothing
         """Called after each text message."""
         self.closed: list[CloseReason] = []
@@ -135,6 +138,9 @@ class Told:
 
     def on_binary(self, message: bytes) -> None:
         self.messages.append(message)
+
+    def on_excess(self, message: bytes, wait: int) -> None:
+        self.excess.append((message.decode(), wait))
 
     def on_close(self, reason: CloseReason) -> None:
         self.closed.append(reason)
@@ -154,6 +160,12 @@ class Client:
 def new_engine(**options: float) -> Engine:
     """An engine with bounds of the test's choice, whose handlers are :class:`Told`."""
     return Engine(msgspec.convert(options, Options), lambda session: Told())
+
+
+def limiting_engine(limits: RateLimits, **options: float) -> Engine:
+    """As :func:`new_engine`, with limits."""
+    bounds = msgspec.structs.replace(msgspec.convert(options, Options), limits=limits)
+    return Engine(bounds, lambda session: Told())
 
 
 class Peer:

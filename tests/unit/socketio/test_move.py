@@ -45,6 +45,17 @@ async def test_a_session_goes_on_where_its_websocket_is() -> None:
     assert b.engine.sessions == {}
 
 
+async def test_a_session_that_moved_shares_the_limits_of_the_address_it_came_from() -> None:
+    options: dict[str, Any] = {"limits": {"proxies": {"trusted": ["192.0.2.0/24"]}}}
+    cluster = await Cluster(**options).joined()
+    target = f"/socket.io/?EIO=4&transport=websocket&sid={cluster.sid}"
+    cluster.websocket.ask(target, **{"X-Forwarded-For": "203.0.113.5"})
+    for packet in (b"2probe", b"5"):
+        cluster.websocket.say(packet)
+        await settle()
+    assert cluster.b.engine.sessions[cluster.sid].address == "203.0.113.5"
+
+
 async def test_moves_are_counted() -> None:
     cluster = await (await Cluster().joined()).moved()
     a, b = cluster.a.engine, cluster.b.engine

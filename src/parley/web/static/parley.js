@@ -6,7 +6,7 @@
  *     parley.connect();
  *     const chat = await parley.send(receiver, "Hello"); // it is stored
  *
- * Messages go out one at a time, with ids made here: sent again, they are stored once, in order.
+ * Messages go out one at a time, with ids made here: sent again, they are stored once.
  * With `storage` they outlive the page.
  *
  * @typedef {{id: string, sender: string, receiver: string, message: string, createdAt: number,
@@ -21,7 +21,7 @@
  * @property {boolean} [receipts] true for `delivery()` and the event `received`
  */
 
-/** `code`: one of Parley's protocol, or `offline` if no answer came. */
+/** `code`: of Parley's protocol, or `offline`: no answer. */
 export class ParleyError extends Error {
   code = "";
   retryable = false;
@@ -32,7 +32,7 @@ export class Parley {
   state = "closed";
   /** When it tries again: a Date.now(). */
   retryAt = 0;
-  /** @type {Draft[]} Not stored yet, the oldest first. */
+  /** @type {Draft[]} Not stored yet, oldest first. */
   outbox = [];
 
   #options;
@@ -112,7 +112,7 @@ export class Parley {
     this.#receipts.add(chatId);
     while (this.state === "connected" && this.#receipts.has(chatId)) {
       const answer = await this.ask("receive message", { chatId }).catch((error) => error);
-      if (answer.retryable) await pause();
+      if (answer.retryable) await pause(answer);
       else this.#receipts.delete(chatId);
     }
   }
@@ -213,7 +213,7 @@ export class Parley {
     while (this.state === "connected" && this.outbox.length) {
       const { at, ...chat } = this.outbox[0];
       const outcome = await this.ask("send message", chat).catch((error) => error);
-      if (outcome.retryable) await pause();
+      if (outcome.retryable) await pause(outcome);
       else this.#sent(outcome);
     }
     this.#flushing = false;
@@ -271,7 +271,7 @@ export class Parley {
   }
 }
 
-const pause = () => new Promise((go) => setTimeout(go, 1000));
+const pause = ({ retryAfter = 1000 }) => new Promise((go) => setTimeout(go, retryAfter));
 const failure = (error) => Object.assign(new ParleyError(), error);
 const offline = () => failure({ message: "offline", code: "offline", retryable: true });
 
