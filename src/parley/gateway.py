@@ -168,7 +168,7 @@ class Gateway:
         if token is None and socket.session.handshake is not None:
             token = socket.session.handshake.headers.get("authorization")
         try:
-            identity = self._authenticator.verify(token if token is None else str(token))
+            identity = self._authenticator.verify(token)
         except ChatError as exc:
             raise self._refused(exc) from None
         return self._open(socket, identity.user, identity.expires_at)

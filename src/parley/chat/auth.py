@@ -10,6 +10,7 @@ import msgspec
 from jwt.algorithms import HMACAlgorithm
 
 from parley.chat.ids import parse_uuid
+from parley.chat.nesting import nests_deeper
 from parley.chat.ports import Clock
 from parley.chat.replies import token_expired
 from parley.errors import ChatError, ErrorCode
@@ -19,8 +20,10 @@ _ALGORITHM: Final = "HS256"
 _BEARER: Final = "bearer"
 _MAX_TOKEN: Final = 8192
 """Characters; a longer one is refused before any cryptography."""
+_MAX_DEPTH: Final = 64
+"""How deep claims may be nested.  Without it each version of Python would draw a line of its own."""
 
-_decode_claims: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_claims: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -42,12 +45,16 @@ class Authenticator:
         self._claims = tuple(claims)
         self._clock = clock
 
-    def verify(self, token: str | None) -> Identity:
+    def verify(self, token: object) -> Identity:
         """The user of a token; a leading ``Bearer`` is allowed.
+
+        ``token`` is whatever a client sent for one; None if it sent nothing.
 
         Raises:
             ChatError: TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID.
         """
+        if not isinstance(token, str | None):
+            raise _invalid("it is not text")
         token = (token or "").strip()
         scheme, _, credentials = token.partition(" ")
         if scheme.lower() == _BEARER:
@@ -104,6 +111,12 @@ class _OneSecret(HMACAlgorithm):
         if self._prepared is None:
             self._prepared = super().prepare_key(key)
         return self._prepared
+
+
+def _decode_claims(payload: bytes) -> dict[str, Any]:
+    if nests_deeper(payload, _MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return _claims.decode(payload)
 
 
 def _invalid(why: str) -> ChatError:
