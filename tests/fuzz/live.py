@@ -87,6 +87,10 @@ class LiveNode:
         """For somebody whom nobody knows, if not for ``user``."""
         return mint_token(SECRET, uuid.UUID(user) if user else uuid.uuid4(), 3_600)
 
+    def events(self) -> set[str]:
+        """The names of those that it knows."""
+        return set(self._parley.server.namespace(NAMESPACE)._handlers)
+
     def tables(self) -> dict[str, int]:
         """How much it keeps of its clients, everywhere."""
         return self.within(self._count)

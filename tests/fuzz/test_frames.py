@@ -112,7 +112,9 @@ def test_what_fails_a_connection(data: bytes, code: int) -> None:
     assert held(parser) == 0
 
 
-@pytest.mark.parametrize("tiny", [frame(TEXT, b"6"), frame(PONG), frame(PING, b"x")])
+@pytest.mark.parametrize(
+    "tiny", [frame(TEXT, b"6"), frame(PONG), frame(PING, b"x")], ids=["noop", "pong", "ping"]
+)
 def test_tiny_frames_are_taken_a_turn_at_a_time(tiny: bytes) -> None:
     count = 256 * 1024 // len(tiny)
     parser, turns = FrameParser(LIMIT), []

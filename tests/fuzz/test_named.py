@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import pytest
 
 from .client import Closed, Honest, Polling, WebSocket
-from .inputs import BINARY, CONTINUATION, LONG, PING, TEXT, frame, nested
+from .inputs import BINARY, CONTINUATION, EVENTS, LONG, PING, PONG, TEXT, frame, nested
 from .live import LiveNode
 
 BOB: Final = "00000000-0000-4000-8000-000000000000"
@@ -19,6 +19,11 @@ MANY: Final = 80_000
 def sending(message: str, more: str = "") -> str:
     """A message as JSON, whose text is JSON already."""
     return f'{{"receiver":"{BOB}","message":{message}{more}}}'
+
+
+def test_every_event_is_fuzzed(node: LiveNode) -> None:
+    """One that is new belongs among the inputs, and into ``test_events``."""
+    assert node.events() == set(EVENTS)
 
 
 # Events that are answered by an error; their connections live on
@@ -224,7 +229,7 @@ def test_frames(node: LiveNode, honest: Honest, data: bytes, code: int) -> None:
 
 TINY = {
     "noops": frame(TEXT, b"6"),
-    "pongs": frame(0xA),
+    "pongs": frame(PONG),
     "pings": frame(PING),
     "fragmented noops": frame(TEXT, b"6", final=False) + frame(CONTINUATION),
 }

@@ -25,6 +25,7 @@ from parley.socketio.server import Server
 
 from .inputs import cuts, json_texts, nested, pieces
 from .profile import budget
+from .servers import serving
 from .watching import no_errors
 
 KEY = bytes(32)
@@ -182,20 +183,16 @@ def test_any_node_that_is_called(data: bytes, proven: bool) -> None:
     """Whoever calls it gets an error that is one of links', and no other."""
 
     async def node(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            if proven:
-                writer.write(wire.MAGIC + bytes(wire.NONCE_SIZE))
-                nonce = (await reader.readexactly(wire.NONCE_SIZE + wire.PROOF_SIZE))[:32]
-                writer.write(wire.proof(KEY, wire.NODE, bytes(wire.NONCE_SIZE) + nonce))
-                await reader.readexactly(4)
-            writer.write(data)
-            await writer.drain()
-        writer.close()
+        if proven:
+            writer.write(wire.MAGIC + bytes(wire.NONCE_SIZE))
+            nonce = (await reader.readexactly(wire.NONCE_SIZE + wire.PROOF_SIZE))[:32]
+            writer.write(wire.proof(KEY, wire.NODE, bytes(wire.NONCE_SIZE) + nonce))
+            await reader.readexactly(4)
+        writer.write(data)
+        await writer.drain()
 
     async def main() -> None:
-        server = await asyncio.start_server(node, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server:
+        async with serving(node) as port:
             try:
                 link = await connect("127.0.0.1", port, KEY, ERRORS, OPTIONS)
             except (OSError, WrongNode, LinkLost):

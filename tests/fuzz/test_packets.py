@@ -15,7 +15,7 @@ from parley.socketio.packets import MAX_ACK_ID, MAX_VALUES, PacketError
 from parley.socketio.payloads import MAX_PACKETS, PayloadError, decode_payload, encode_payload
 from parley.socketio.protocol import CloseReason
 from parley.socketio.server import Server
-from tests.unit.socketio import Recorder, in_virtual_time, settle
+from tests.unit.socketio import HANDSHAKE, Recorder, in_virtual_time, settle
 
 from .inputs import LONG, engine_texts, event_arrays, json_texts, nested, packets
 from .profile import budget
@@ -118,7 +118,7 @@ async def play(script: list[Step]) -> None:
     for name in ("/", "/admin"):
         server.namespace(name).on("event")(take)
     transport = Recorder()
-    session = server.engine.open(transport, None)  # type: ignore[arg-type]
+    session = server.engine.open(transport, HANDSHAKE)
     for binary, content in script:
         with server.engine.batch:
             (session.receive_binary if binary else session.receive_text)(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import example, given
@@ -27,6 +28,7 @@ from tests.unit.bus.test_redis_connection import Transport
 
 from .inputs import cuts, pieces
 from .profile import budget
+from .servers import serving
 from .watching import no_errors
 
 OWNER = UserId("00000000-0000-4000-8000-000000000000")
@@ -148,7 +150,7 @@ slots = st.recursive(
 )
 
 
-@budget(400)
+@budget(100)
 @given(slots | st.lists(st.tuples(st.integers(-1, SLOTS), st.integers(-1, SLOTS), slots).map(list)))
 @example([[0, 2**40, [b"host", 1]]])
 @example([[0, SLOTS, [b"host", 1]]])
@@ -172,21 +174,17 @@ scripts = st.lists(
 
 
 @contextlib.asynccontextmanager
-async def redis(script: list[bytes]):  # type: ignore[no-untyped-def]
+async def redis(script: list[bytes]) -> AsyncIterator[RedisOptions]:
     """Answers as the script has it, then hangs up."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            for reply in script:
-                if not await reader.read(10_000):
-                    break
-                writer.write(reply)
-                await writer.drain()
-        writer.close()
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in script:
+            if not await reader.read(10_000):
+                break
+            writer.write(reply)
+            await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with serving(talk) as port:
         yield RedisOptions(host="127.0.0.1", port=port, timeout=0.05)
 
 

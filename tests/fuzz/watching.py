@@ -23,7 +23,7 @@ def no_errors(*loggers: str) -> Iterator[None]:
     An event loop tells ``asyncio`` of what its callbacks raise.
     """
     keeper = _Keeper()
-    watched = [logging.getLogger(name) for name in loggers or (None,)]
+    watched = [logging.getLogger(name) for name in loggers or ("",)]
     for logger in watched:
         logger.addHandler(keeper)
     try:

@@ -24,7 +24,7 @@ Row: TypeAlias = tuple[Any, ...]
 """Of texts, and None for NULL."""
 
 _LENGTH: Final = struct.Struct("!I")
-_COUNT: Final = struct.Struct("!h")
+_COUNT: Final = struct.Struct("!H")
 _HEADER: Final = 5
 """Bytes: a message's kind, and its length, which includes itself but not the kind."""
 _NULL: Final = 2**32 - 1

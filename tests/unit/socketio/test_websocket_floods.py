@@ -25,7 +25,7 @@ def text(packet: bytes) -> bytes:
     return Frame(Opcode.TEXT, packet).serialize(mask=True)
 
 
-@pytest.mark.parametrize("tiny", [NOOP, PONG])
+@pytest.mark.parametrize("tiny", [NOOP, PONG], ids=["noop", "pong"])
 async def test_others_have_their_turn_while_a_read_of_tiny_frames_is_looked_at(tiny: bytes) -> None:
     client = Opened()
     data = tiny * (READ // len(tiny)) + text(b"4last")
@@ -95,7 +95,7 @@ async def test_a_failure_behind_many_tiny_frames_closes_with_its_code() -> None:
     assert client.close_code() == 1002
 
 
-@pytest.mark.parametrize("payload", [b"", b"x" * 125])
+@pytest.mark.parametrize("payload", [b"", b"x" * 125], ids=["empty", "full"])
 async def test_pings_of_a_client_that_reads_no_answers_come_to_an_end(payload: bytes) -> None:
     client = Opened(max_outbox=10_000)
     client.protocol.pause_writing()
@@ -108,7 +108,9 @@ async def test_pings_of_a_client_that_reads_no_answers_come_to_an_end(payload: b
 
 
 @pytest.mark.parametrize(
-    "asking", [Frame(Opcode.PING, b"x" * 125), Frame(Opcode.PING, b""), Frame(Opcode.TEXT, b"2probe")]
+    "asking",
+    [Frame(Opcode.PING, b"x" * 125), Frame(Opcode.PING, b""), Frame(Opcode.TEXT, b"2probe")],
+    ids=["full pings", "empty pings", "probes"],
 )
 async def test_a_websocket_that_probes_and_reads_nothing_is_given_up(asking: Frame) -> None:
     polling = await PollingClient(new_engine(max_outbox=10_000)).open()
