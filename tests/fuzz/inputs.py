@@ -72,18 +72,16 @@ event_arrays = st.tuples(
 ).map(lambda parts: "[" + ",".join([parts[0], *parts[1]]) + "]")
 """An event's name and data, as the JSON of its packet."""
 
-_namespaces = st.sampled_from(["", "/", "/,", "/admin,", "/__proto__,", ","]) | st.just(
-    LONG
-).map(lambda length: "/" + "n" * length + ",")
+_namespaces = st.sampled_from(["", "/", "/,", "/admin,", "/__proto__,", ","]) | st.just(LONG).map(
+    lambda length: "/" + "n" * length + ","
+)
 _ids = st.sampled_from(["", "0", "1", str(2**53 - 1), str(2**53)]) | st.sampled_from(
     [16, 17, LONG]
 ).map(lambda digits: "9" * digits)
 _counts = st.sampled_from(["", "0-", "1-", "2-", "10-", "11-", "9999-", "99999-", "-"])
 packets = st.builds(
     "".join,
-    st.tuples(
-        st.sampled_from("0123456789"), _counts, _namespaces, _ids, event_arrays | json_texts
-    ),
+    st.tuples(st.sampled_from("0123456789"), _counts, _namespaces, _ids, event_arrays | json_texts),
 )
 """Socket.IO packets, some of them whole."""
 
@@ -126,11 +124,15 @@ def frame(
 _payloads = st.one_of(
     engine_texts.map(lambda text: text.encode(errors="replace")),
     st.binary(max_size=150),
-    st.sampled_from([b"\xff", b"4\xed\xa0\x80", b"4\xf0\x9f\x98", b"4\xc0\x80", b"\x03\xe8", b"\x00"]),
+    st.sampled_from(
+        [b"\xff", b"4\xed\xa0\x80", b"4\xf0\x9f\x98", b"4\xc0\x80", b"\x03\xe8", b"\x00"]
+    ),
 )
-_proper_frames = st.builds(frame, st.sampled_from([TEXT, TEXT, BINARY, PONG]), _payloads.filter(
-    lambda payload: len(payload) < 126
-))
+_proper_frames = st.builds(
+    frame,
+    st.sampled_from([TEXT, TEXT, BINARY, PONG]),
+    _payloads.filter(lambda payload: len(payload) < 126),
+)
 _odd_frames = st.builds(
     frame,
     st.integers(0, 15),

@@ -149,7 +149,7 @@ class LiveNode:
                 await self._parley.start()
                 self._server = uvicorn.Server(_uvicorn_config(self._settings, self._parley))
                 serving = asyncio.ensure_future(self._server.serve([self._sock]))
-                while not self._server.started and not serving.done():
+                while not self._server.started and not serving.done():  # noqa: ASYNC110 - it has none
                     await asyncio.sleep(0.001)
                 self._ready.set()
                 await serving

@@ -17,7 +17,17 @@ from hypothesis.stateful import (
 )
 
 from .client import Closed, Honest, Polling, WebSocket, Wire
-from .inputs import BINARY, CLOSE, CONTINUATION, PING, TEXT, engine_texts, event_arrays, frame, streams
+from .inputs import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    TEXT,
+    engine_texts,
+    event_arrays,
+    frame,
+    streams,
+)
 from .live import LiveNode
 from .profile import budget
 

@@ -37,7 +37,7 @@ REFUSED = {
     "NUL in a message": ("send message", sending('"a\\u0000b"')),
     "NUL for an id": ("receive message", '{"chatId":"\\u0000"}'),
     "a BOM in an id": ("receive message", f'{{"chatId":"\ufeff{BOB}"}}'),
-    "digits of another script": ("receive message", f'{{"chatId":"{BOB.replace("0", "٠")}"}}'),
+    "digits of another script": ("receive message", f'{{"chatId":"{BOB.replace("0", "\u0660")}"}}'),
     "__proto__ for data": ("send message", '{"__proto__":{"receiver":"x","message":"y"}}'),
     "a message that is too long": ("send message", sending(json.dumps("x" * 10_001))),
     "a list for an object": ("send message", "[]"),
@@ -263,12 +263,15 @@ TOKENS = {
 def test_tokens(node: LiveNode, honest: Honest, token: str) -> None:
     with WebSocket(node) as client:
         client.say(f'40{{"token":{token}}}')
-        try:
-            packet = client.until("44")
-        except Closed as closed:
-            assert closed.code == 1002  # it was no JSON, or too deep
-        else:
-            assert json.loads(packet[2:])["data"]["code"] == "token_invalid"
+        assert _refusal(client) in ("token_invalid", 1002)
+
+
+def _refusal(client: WebSocket) -> object:
+    """The code of the error, or that of the close: then it was no JSON, or too deep to be read."""
+    try:
+        return json.loads(client.until("44")[2:])["data"]["code"]
+    except Closed as closed:
+        return closed.code
 
 
 def test_every_depth_of_a_token(node: LiveNode, honest: Honest) -> None:
@@ -276,10 +279,7 @@ def test_every_depth_of_a_token(node: LiveNode, honest: Honest) -> None:
     for depth in range(900, 1_000):
         with WebSocket(node) as client:
             client.say(f'40{{"token":{nested(depth)}}}')
-            try:
-                assert "token_invalid" in client.packet()
-            except Closed as closed:
-                assert closed.code == 1002  # too deep to be read at all
+            assert _refusal(client) in ("token_invalid", 1002)
 
 
 # The same over polling

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+
 import msgspec
 import pytest
 from hypothesis import example, given

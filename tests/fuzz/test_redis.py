@@ -48,7 +48,8 @@ _leaves = st.one_of(
     st.sampled_from([b"message", b"subscribe", b"unsubscribe", b"smessage", b"PONG"]).map(text),
     st.integers(-(2**63), 2**63 - 1).map(lambda number: b":%d\r\n" % number),
     st.sampled_from(
-        [b"+OK\r\n", b"+PONG\r\n", b"_\r\n", b"$-1\r\n", b"*-1\r\n", b"#t\r\n", b",inf\r\n", b",nan\r\n",
+        [b"+OK\r\n", b"+PONG\r\n", b"_\r\n", b"$-1\r\n", b"*-1\r\n", b"#t\r\n", b",inf\r\n",
+         b",nan\r\n",
          b"(" + b"9" * 5_000 + b"\r\n", b"=7\r\ntxt:abc\r\n", b"-MOVED 1 a:1\r\n", b"-\r\n",
          b"-CLUSTERDOWN x\r\n", b"-NOPERM \xff\r\n"]
     ),

@@ -21,7 +21,7 @@ _BEARER: Final = "bearer"
 _MAX_TOKEN: Final = 8192
 """Characters; a longer one is refused before any cryptography."""
 _MAX_DEPTH: Final = 64
-"""How deep claims may be nested.  Without it each version of Python would draw a line of its own."""
+"""How deep claims may be nested; without it, each version of Python would draw its own line."""
 
 _claims: Final = msgspec.json.Decoder(dict[str, Any])
 

@@ -169,7 +169,7 @@ class FrameParser:
             buffer = pending
         position = 0
         size = len(buffer)
-        stop = size if size < TURN_BYTES else TURN_BYTES
+        stop = min(TURN_BYTES, size)
         while stop - position >= 2:
             end = self._take_frame(buffer, position, size, messages)
             if end == _UNFINISHED:

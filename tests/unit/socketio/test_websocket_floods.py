@@ -43,7 +43,9 @@ async def test_others_have_their_turn_while_a_read_of_tiny_frames_is_looked_at(t
     assert client.told.messages == ["last", "next"]
 
 
-async def test_messages_of_many_turns_keep_their_order_and_wait_while_the_session_is_paused() -> None:
+async def test_messages_of_many_turns_keep_their_order_and_wait_while_the_session_is_paused() -> (
+    None
+):
     client = Opened(max_in_flight=5)
     count = READ // len(text(b"412345"))
 
