@@ -37,7 +37,10 @@ REFUSED = {
     "NUL in a message": ("send message", sending('"a\\u0000b"')),
     "NUL for an id": ("receive message", '{"chatId":"\\u0000"}'),
     "a BOM in an id": ("receive message", f'{{"chatId":"\ufeff{BOB}"}}'),
-    "digits of another script": ("receive message", f'{{"chatId":"{BOB.replace("0", "\u0660")}"}}'),
+    "digits of another script": (
+        "receive message",
+        '{"chatId":"' + BOB.replace("0", "\u0660") + '"}',
+    ),
     "__proto__ for data": ("send message", '{"__proto__":{"receiver":"x","message":"y"}}'),
     "a message that is too long": ("send message", sending(json.dumps("x" * 10_001))),
     "a list for an object": ("send message", "[]"),
