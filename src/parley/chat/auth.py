@@ -53,9 +53,11 @@ class Authenticator:
         Raises:
             ChatError: TOKEN_MISSING, TOKEN_EXPIRED or TOKEN_INVALID.
         """
-        if not isinstance(token, str | None):
+        if token is None:
+            token = ""
+        if not isinstance(token, str):
             raise _invalid("it is not text")
-        token = (token or "").strip()
+        token = token.strip()
         scheme, _, credentials = token.partition(" ")
         if scheme.lower() == _BEARER:
             token = credentials.strip()

@@ -65,7 +65,7 @@ NO_CODE: Final = 1005
 """Stands for a Close frame without a code; never on the wire (section 7.1.5)."""
 MAX_EMPTY_FRAGMENTS: Final = 1024
 """How many fragments of a message may be empty; its size bounds the others."""
-TURN_BYTES: Final = 16_384
+TURN_BYTES: Final = 32_768
 """Of one input.  Frames that begin behind them wait for the next call: tiny ones by the
 ten-thousands would hold up everyone else."""
 
