@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -161,8 +162,7 @@ def test_any_sequence(node: LiveNode) -> None:
             node.wait_until_idle()
 
     OfThisNode.node = node
-    settings = budget(25)
-    run_state_machine_as_test(OfThisNode, settings=settings)
+    run_state_machine_as_test(OfThisNode, settings=settings(budget(15), stateful_step_count=30))
 
 
 def end_all_polling(node: LiveNode) -> None:

@@ -63,7 +63,7 @@ data = json_texts | st.lists(st.tuples(st.sampled_from(KEYS), json_texts), max_s
 )
 
 
-@budget(500)
+@budget(250)
 @given(st.sampled_from(list(READERS)), st.lists(data, max_size=3), st.booleans())
 @example("send message", ['{"receiver":"a","receiver":"b","message":"c"}'], False)
 @example("all messages", ["-0"], False)

@@ -59,7 +59,7 @@ def parse(chunks: list[bytes]) -> Outcome:
     return Outcome(messages, parser.failure, parser.close_code)
 
 
-@budget(400)
+@budget(200)
 @given(streams | st.binary(max_size=300), cuts)
 @example(frame(TEXT, b"4" * 126, announced=(1 << 64) - 1), [1])
 @example(frame(PING, b"x" * 126) + frame(TEXT, b"4"), [7])

@@ -27,7 +27,7 @@ def utf8(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
-@budget(400)
+@budget(250)
 @given(packets.map(utf8) | st.text().map(utf8))
 @example(b"2" + b"9" * LONG + b"[]")
 @example(b"2/" + b"n" * 100_000)
@@ -40,7 +40,7 @@ def test_any_header(text: bytes) -> None:
         assert packet.json == text[len(text) - len(packet.json) :]
 
 
-@budget(400)
+@budget(250)
 @given(event_arrays.map(utf8) | json_texts.map(utf8), st.lists(st.binary(max_size=4), max_size=3))
 @example(utf8(f'["a","\\ud800",{nested(985)}]'), [])
 def test_any_values(json: bytes, attachments: list[bytes]) -> None:
@@ -64,7 +64,7 @@ def test_half_a_surrogate_pair_beside_any_depth(half: str) -> None:
                 codec.decode_array(f'["a","{half}",{inner}]'.encode())
 
 
-@budget(300)
+@budget(200)
 @given(st.lists(engine_texts | st.binary(max_size=20).map(lambda b: b.decode("latin-1"))))
 def test_any_payload(texts: list[str]) -> None:
     body = "\x1e".join(texts).encode("utf-8", errors="surrogatepass")

@@ -111,7 +111,7 @@ class Bus:
         self.link.close()
 
 
-@budget(400)
+@budget(200)
 @given(streams, cuts)
 @example(aggregate(b">", []), [60])
 @example(aggregate(b">", [text(b"message")]), [60])
