@@ -20,7 +20,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov \
+.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov fuzz \
 	lint format pre-commit docs budgets bench bench-quick lock clean
 
 # Lists the targets that have a text behind `##`, below the headings behind `##@`.
@@ -64,6 +64,9 @@ test-chaos: $(INSTALLED) ## Break everything, again and again, while clients wri
 
 test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+fuzz: $(INSTALLED) ## Feed every parser hostile input, other than `make test` did, for 10 minutes
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs

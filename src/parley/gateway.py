@@ -170,16 +170,15 @@ class Gateway:
         token = auth.get("token")
         if token is None and socket.session.handshake is not None:
             token = socket.session.handshake.headers.get("authorization")
-        text = token if token is None else str(token)
         try:
-            identity = self._authenticator.verify(text)
+            identity = self._authenticator.verify(token)
         except UnknownKey:
-            return self._authorize_later(socket, text)
+            return self._authorize_later(socket, token)
         except ChatError as exc:
             raise self._refused(exc) from None
         return self._open(socket, identity)
 
-    async def _authorize_later(self, socket: Socket, token: str | None) -> None:
+    async def _authorize_later(self, socket: Socket, token: object) -> None:
         try:
             identity = await self._authenticator.verify_with_newer_keys(token)
         except KeysAway as exc:

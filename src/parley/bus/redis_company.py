@@ -35,6 +35,8 @@ _LISTENING: Final = b"listening"
 _REVOKED: Final = b"revoked"
 _PATIENCE: Final = 1.0
 """Seconds that others have to answer; one that has just died still counts for a while."""
+_MANY: Final = 10_000
+"""Nodes whose answers are told apart; whoever meets more doesn't wait for all of them."""
 _SILENCE: Final = 3
 """Calls of :meth:`Company.count` after which somebody who listened would have said so again."""
 
@@ -120,7 +122,8 @@ class Company:
         if said not in (_HELLO, _HERE, _LISTENING, _REVOKED):
             return False
         self.alone = False
-        self._answered.add(payload[:TAGGED])
+        if len(self._answered) < _MANY:
+            self._answered.add(payload[:TAGGED])
         if said == _HELLO:
             link.publish(self.name, self._own, _LISTENING if self._listens else _HERE)
         elif said == _LISTENING:

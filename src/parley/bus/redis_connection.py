@@ -7,6 +7,7 @@ done by hiredis' parser and one ``join`` for each turn of the event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 from collections import deque
@@ -17,6 +18,8 @@ import hiredis
 
 from parley.errors import BusBroken, BusUnavailable
 from parley.redis_options import RedisOptions
+
+logger = logging.getLogger(__name__)
 
 MAX_UNSENT: Final = 8 * 2**20
 """Bytes that may wait for a server that doesn't read."""
@@ -140,6 +143,10 @@ class RedisConnection(asyncio.Protocol):
             self._pass_on()
         except hiredis.ProtocolError:
             self.abort(_babble(self.address))
+        except Exception:
+            # An answer of another shape than its question's, or no room for it.
+            logger.exception("what Redis at %s sent can't be handled", self.address)
+            self.abort(BusUnavailable(f"Redis at {self.address} sent what nobody can read"))
         if self._unparsed > MAX_REPLY:
             self.abort(BusUnavailable(f"Redis at {self.address} sent a reply without an end"))
 

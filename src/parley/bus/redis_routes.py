@@ -103,7 +103,12 @@ class RedisRoutes:
         await scout.ask(b"PING")
         if not scout.cluster:
             return [scout.address]
-        return primaries(await scout.ask(b"CLUSTER", b"SLOTS"), scout.address)
+        try:
+            return primaries(await scout.ask(b"CLUSTER", b"SLOTS"), scout.address)
+        except ValueError as exc:
+            raise BusUnavailable(
+                f"Redis at {scout.address} does not tell of its cluster's slots: {exc}"
+            ) from exc
 
     # -- linking
 

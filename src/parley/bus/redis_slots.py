@@ -24,10 +24,18 @@ def primaries(reply: list[list[Any]], asked: Address) -> list[Address | None]:
     """Each slot's server, from what ``asked`` answers to CLUSTER SLOTS; None if it has none.
 
     The addresses are those that the cluster announces.
+
+    Raises:
+        ValueError: it is no such answer.
     """
     servers: list[Address | None] = [None] * SLOTS
-    for first, last, (host, port, *_), *_ in reply:
-        # A server that doesn't know its own address leaves it out.
-        address = Address(host.decode() if host else asked.host, port)
-        servers[first : last + 1] = [address] * (last + 1 - first)
+    try:
+        for first, last, (host, port, *_), *_ in reply:
+            if not 0 <= first <= last < SLOTS:
+                raise ValueError("there are no such slots")
+            # A server that doesn't know its own address leaves it out.
+            address = Address(host.decode() if host else asked.host, int(port))
+            servers[first : last + 1] = [address] * (last + 1 - first)
+    except (AttributeError, TypeError) as exc:
+        raise ValueError("it tells of something else than slots") from exc
     return servers

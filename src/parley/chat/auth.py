@@ -16,6 +16,7 @@ import msgspec
 from parley.chat import jws
 from parley.chat.ids import parse_uuid
 from parley.chat.jws import Jws
+from parley.chat.nesting import nests_deeper
 from parley.chat.ports import Clock, Key, Keys
 from parley.chat.replies import token_expired, token_revoked
 from parley.chat.revocations import Revocations
@@ -27,8 +28,10 @@ _MAX_TOKEN: Final = 8192
 """Characters; a longer one is refused before any cryptography."""
 _MOMENT: Final = -1e15, 1e15
 """Between these a number is a time; beyond them arithmetic with times goes wrong."""
+_MAX_DEPTH: Final = 64
+"""How deep claims may be nested; without it, each version of Python would draw its own line."""
 
-_decode_claims: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_claims: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class Refusal(enum.StrEnum):
@@ -101,8 +104,10 @@ class Authenticator:
         self.refusals: Counter[Refusal] = Counter()
         """Tokens refused so far when their clients connected."""
 
-    def verify(self, token: str | None) -> Identity:
+    def verify(self, token: object) -> Identity:
         """The user of a token; a leading ``Bearer`` is allowed.
+
+        ``token`` is whatever a client sent for one; None if it sent nothing.
 
         Raises:
             ChatError: TOKEN_MISSING, TOKEN_EXPIRED, TOKEN_REVOKED or TOKEN_INVALID.
@@ -114,7 +119,7 @@ class Authenticator:
         except TokenRefused as refused:
             self._raise(refused)
 
-    async def verify_with_newer_keys(self, token: str | None) -> Identity:
+    async def verify_with_newer_keys(self, token: object) -> Identity:
         """As :meth:`verify`, with keys that are fetched now: one fetch for all who wait.
 
         Raises:
@@ -206,8 +211,12 @@ class Authenticator:
         return identity.issued_at - self._claims.leeway
 
 
-def _parse(token: str | None) -> Jws:
-    token = (token or "").strip()
+def _parse(token: object) -> Jws:
+    if token is None:
+        token = ""
+    if not isinstance(token, str):
+        raise _invalid(Refusal.MALFORMED, "it is not text")
+    token = token.strip()
     scheme, _, credentials = token.partition(" ")
     if scheme.lower() == _BEARER:
         token = credentials.strip()
@@ -220,6 +229,12 @@ def _parse(token: str | None) -> Jws:
         return jws.parse(token)
     except jws.Malformed as error:
         raise _invalid(Refusal.MALFORMED, str(error)) from None
+
+
+def _decode_claims(payload: bytes) -> dict[str, Any]:
+    if nests_deeper(payload, _MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return _claims.decode(payload)
 
 
 def _invalid(reason: Refusal, why: str) -> TokenRefused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from parley.cluster.link import CallFailed, Link, LinkLost, WrongNode, connect
 from parley.cluster.listener import Method
 from parley.cluster.redis_client import RedisUnavailable
 from parley.cluster.registry import Registry
+from parley.cluster.wire import UNREADABLE
 from parley.socketio.peers import (
     MovedSession,
     PeerGone,
@@ -35,6 +36,10 @@ _MAX_FAILURES: Final = 1024
 """Nodes of which that is remembered: a client may name as many as it likes."""
 
 _encode: Final = msgspec.msgpack.encode
+_poll_answer: Final = msgspec.msgpack.Decoder(PollAnswer)
+_moved_session: Final = msgspec.msgpack.Decoder(MovedSession)
+
+T = TypeVar("T")
 
 _Error = PeerGone | PeerUnreachable
 
@@ -84,7 +89,7 @@ class ClusterPeers:
 
     async def poll(self, request: Poll) -> PollAnswer:
         answer = await self.ask(node_of(request.sid), "poll", _encode(request))
-        return msgspec.msgpack.decode(answer, type=PollAnswer)
+        return _read(_poll_answer, answer)
 
     async def end_poll(self, sid: str) -> None:
         await self.ask(node_of(sid), "end_poll", sid.encode())
@@ -97,7 +102,7 @@ class ClusterPeers:
 
     async def take_over(self, sid: str) -> MovedSession:
         answer = await self.ask(node_of(sid), "take_over", sid.encode())
-        return msgspec.msgpack.decode(answer, type=MovedSession)
+        return _read(_moved_session, answer)
 
     # -- within
 
@@ -126,12 +131,11 @@ class ClusterPeers:
         """The link, or what to raise.  An outcome, because nobody may be waiting any more."""
         try:
             record = await self._registry.find(node)
+            if record is None:
+                return self._failed(node, PeerGone, None)
+            link = await connect(record.address, record.port, record.key, ERRORS, self._options)
         except RedisUnavailable:
             return self._failed(node, PeerUnreachable, None)
-        if record is None:
-            return self._failed(node, PeerGone, None)
-        try:
-            link = await connect(record.address, record.port, record.key, ERRORS, self._options)
         except (ConnectionRefusedError, WrongNode) as error:
             # Its record outlives a node that was killed; its port may be another's already.
             return self._failed(node, PeerGone, error)
@@ -159,6 +163,15 @@ class ClusterPeers:
         if self._links.get(node) is link:
             del self._links[node]
             logger.info("the link to node %s has ended: %s", node, link.reason)
+
+
+def _read(decoder: msgspec.msgpack.Decoder[T], answer: bytes) -> T:
+    """What another node answered, which may be of another version.  Raises PeerUnreachable."""
+    try:
+        return decoder.decode(answer)
+    except UNREADABLE as error:
+        logger.warning("a node's answer can't be read: %s", error)
+        raise PeerUnreachable("its answer can't be read") from error
 
 
 def methods_of(sessions: Peers) -> dict[str, Method]:

@@ -88,7 +88,7 @@ class RedisClient:
         except BaseException:
             await single.aclose()
             raise
-        if dict(zip(hello[::2], hello[1::2], strict=True))[b"mode"] != b"cluster":
+        if _mode(hello) != b"cluster":
             return single
         await single.aclose()
         return _cluster(self.options)
@@ -99,6 +99,14 @@ class RedisClient:
             self._client = None
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
+
+
+def _mode(hello: Any) -> object:
+    """Of the server that said ``hello``, be that what it will.  Raises RedisError."""
+    try:
+        return dict(zip(hello[::2], hello[1::2], strict=True))[b"mode"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RedisError("it does not say what kind of server it is") from error
 
 
 async def _send(client: Redis | RedisCluster, commands: Sequence[Command]) -> list[Any]:

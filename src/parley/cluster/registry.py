@@ -169,7 +169,7 @@ def _decoded(record: bytes) -> NodeRecord | None:
     try:
         decoded = msgspec.json.decode(record, type=NodeRecord)
         ipaddress.ip_address(decoded.address)  # no name, which would be looked up
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
         logger.warning("a node's record in Redis can't be read: %s", error)
         return None
     return decoded

@@ -27,6 +27,9 @@ REFUSAL: Final = bytes(PROOF_SIZE)
 CALLER: Final = b"caller"
 NODE: Final = b"node"
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding anything may raise."""
+
 _HEADER: Final = 4
 
 
@@ -125,5 +128,5 @@ class FrameReader:
 def _decode(frame: memoryview) -> Message:
     try:
         return _decoder.decode(frame)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(f"an unreadable frame: {error}") from error

@@ -65,6 +65,9 @@ NO_CODE: Final = 1005
 """Stands for a Close frame without a code; never on the wire (section 7.1.5)."""
 MAX_EMPTY_FRAGMENTS: Final = 1024
 """How many fragments of a message may be empty; its size bounds the others."""
+TURN_BYTES: Final = 32_768
+"""Of one input.  Frames that begin behind them wait for the next call: tiny ones by the
+ten-thousands would hold up everyone else."""
 
 _FIN = 0x80
 _RESERVED_BITS = 0x70
@@ -103,10 +106,10 @@ class FrameParser:
     """Turns the bytes of one client into messages.
 
     Between calls it holds at most ``max_message`` + 130 bytes of input: a
-    message, and an unfinished frame that may stand amid its fragments.  It
-    never holds more than has arrived, whatever length a header announces, and
-    no buffer at all while nothing is unfinished.  The work is linear in the
-    input, however that is cut.
+    message, and an unfinished frame that may stand amid its fragments; and what
+    it has put off, see :attr:`more`.  It never holds more than has arrived,
+    whatever length a header announces, and no buffer at all while nothing is
+    unfinished.  The work is linear in the input, however that is cut.
     """
 
     __slots__ = (
@@ -121,6 +124,7 @@ class FrameParser:
         "close_code",
         "close_reason",
         "failure",
+        "more",
     )
 
     def __init__(self, max_message: int) -> None:
@@ -131,6 +135,8 @@ class FrameParser:
         """Of the Close frame received: None before, 1005 if it had no code (section 7.1.5)."""
         self.close_reason: str | None = None
         """Of the Close frame received: None before, empty if it had none (section 7.1.6)."""
+        self.more = False
+        """Input was put off: feed again, be it nothing, once others have had their turn."""
         self._ended = False
         self._pending: bytearray | None = None  # An unfinished frame, from its first byte on.
         self._wanted = 2  # Looking at a shorter _pending is of no use.
@@ -147,6 +153,9 @@ class FrameParser:
         before it in the same ``data`` are returned.  After a failure or a
         Close frame all input is ignored (sections 7.1.7 and 1.4).
 
+        Of a large input only the frames that begin within its first
+        :data:`TURN_BYTES` are taken; :attr:`more` tells of others.
+
         A message over ``max_message`` fails by the header that announces it.
         Text is checked for UTF-8 (section 8.1) when its message is complete.
         """
@@ -156,19 +165,23 @@ class FrameParser:
         buffer: bytes | bytearray = data
         pending = self._pending
         if pending is not None:
+            self.more = False
             pending += data
             if len(pending) < self._wanted:
                 return messages
             buffer = pending
         position = 0
         size = len(buffer)
-        while size - position >= 2:
+        stop = min(TURN_BYTES, size)
+        while stop - position >= 2:
             end = self._take_frame(buffer, position, size, messages)
             if end == _UNFINISHED:
                 break
             position = end
         else:
             self._wanted = 2
+            if stop < size:
+                self.more = size - position >= 2
         if position == size:
             self._pending = None
         elif pending is None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from parley.socketio.limits import RateLimits
+
+_LEAST_WEIGHT: Final = 64
+"""What keeping a packet costs, be it empty."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,5 +50,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """What a packet counts for in ``max_outbox``: its size, and at most a quarter of it.
 
         A large answer that a client asked for is no sign that it doesn't read.
+        A tiny one takes some memory too.
         """
-        return min(len(packet), self.max_outbox // 4)
+        return min(max(len(packet), _LEAST_WEIGHT), self.max_outbox // 4)

@@ -48,8 +48,8 @@ class Packet(msgspec.Struct, frozen=True):
 
 MAX_VALUES: Final = 256
 """Of one event (its name among them) or acknowledgement."""
-_ODD_MAX_BYTES: Final = 200_000
-"""What is decoded the slow way must be small: it holds up everyone else."""
+_ODD_MAX_BYTES: Final = 70_000
+"""What is decoded the slow way must be small: it holds up everyone else, by 1 ms for 10 KB."""
 
 _TYPES = tuple(PacketType)
 _HEADER = re.compile(rb"([0-6])(?:(\d{1,4})-)?(?:(/[^,]*)(?:,|\Z))?(\d{1,16})?")

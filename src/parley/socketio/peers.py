@@ -12,7 +12,7 @@ process answers by a :class:`~parley.socketio.peer_server.PeerServer`.
 from __future__ import annotations
 
 import re
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -51,9 +51,9 @@ class Poll(msgspec.Struct, frozen=True, array_like=True):
 class PollAnswer(msgspec.Struct, frozen=True, array_like=True):
     """What its client is to get."""
 
-    status: int
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)]
     body: bytes
-    media_type: str
+    media_type: Annotated[str, msgspec.Meta(pattern="^[!-~ ]+$")]
 
 
 class MovedSocket(msgspec.Struct, frozen=True, array_like=True):

@@ -34,6 +34,8 @@ _RECHECK: Final = 0.1
 """Seconds after which a poll is answered with a noop while an upgrade is under way."""
 _MAX_PACKETS: Final = 16
 """Packets of one payload; Python's client takes no more (``Payload.max_decode_packets``)."""
+_TURN_BYTES: Final = 65_536
+"""Handed over before others get their turn, like :data:`TURN` packets."""
 _CLIENT_AT_FAULT: Final = (CloseReason.PARSE_ERROR, CloseReason.TRANSPORT_ERROR)
 """Ends after which a client gets Engine.IO's CLOSE, and so needn't come back by itself."""
 
@@ -253,11 +255,13 @@ class PollingTransport:
     def _hand_over(self, waiting: deque[tuple[bool, bytes]]) -> bool:
         """Give the session what it takes in this turn; False if there is no more."""
         session = self._session
+        room = _TURN_BYTES
         with session.engine.batch:
             for _ in range(TURN):
-                if not waiting or session.paused:
+                if not waiting or session.paused or room <= 0:
                     break
                 binary, content = waiting.popleft()
+                room -= len(content)
                 if binary:
                     session.receive_binary(content)
                 else:

@@ -118,7 +118,8 @@ class WebSocketTransport(asyncio.Protocol):
             return
         if self._phase is _CLOSED:
             return
-        messages = self._parser.feed(data)
+        parser = self._parser
+        messages = parser.feed(data)
         with self.engine.batch:
             if self._phase is _OPEN:
                 session = self._session
@@ -129,8 +130,11 @@ class WebSocketTransport(asyncio.Protocol):
                 self._backlog.extend(messages)
             else:
                 self._take(messages)
-            if self._parser.failure is not None and self._phase is not Phase.CLOSING:
-                self._fail(self._parser.failure)
+            if parser.failure is not None and self._phase is not Phase.CLOSING:
+                self._fail(parser.failure)
+        if parser.more:
+            self.pause()
+            self._read_on()
 
     def eof_received(self) -> None:
         return None  # closes the transport
@@ -193,12 +197,10 @@ class WebSocketTransport(asyncio.Protocol):
         with self.engine.batch:
             if backlog:
                 self._take(backlog)
-        session = self._session
-        if session.state is State.OPEN and not session.paused and self.drained():
-            self._read_on()
+        self._read_on()
 
     def drained(self) -> bool:
-        return not self._backlog
+        return not self._backlog and not self._parser.more
 
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size()
@@ -227,7 +229,10 @@ class WebSocketTransport(asyncio.Protocol):
             return True
         self._out_size = 0  # so that ending it may say so
         self._out.clear()
-        self._session.close(CloseReason.SLOW)
+        if self._phase is _OPEN:
+            self._session.close(CloseReason.SLOW)
+        else:
+            self.give_up()
         return False
 
     def _take(self, messages: list[frames.Message] | deque[frames.Message]) -> None:
@@ -261,8 +266,13 @@ class WebSocketTransport(asyncio.Protocol):
     def _next_turn(self) -> None:
         if self._phase is Phase.OPEN and not self._session.paused:
             self.resume()
-            if self._session.state is State.DRAINING:
-                self._session.drain()
+
+    def _parse_on(self) -> None:
+        """Look at what the parser has put off."""
+        if self._phase is not _CLOSED:
+            self.data_received(b"")
+            if not self._parser.more:
+                self._read_on()
 
     def _take_other(self, opcode: int, payload: bytes) -> None:
         if opcode == Opcode.CLOSE:
@@ -353,8 +363,7 @@ class WebSocketTransport(asyncio.Protocol):
         backlog, self._backlog = self._backlog, None
         with self.engine.batch:
             self._take(backlog or [])
-        if self._phase is Phase.PROBING and self._backlog is None:
-            self._read_on()
+        self._read_on()
 
     def give_up(self) -> None:
         upgrade, self._upgrade = self._upgrade, None
@@ -399,9 +408,23 @@ class WebSocketTransport(asyncio.Protocol):
         self._set_deadline(self._transport.abort, self.engine.options.close_timeout)
 
     def _read_on(self) -> None:
-        if not self._reading and not self._transport.is_closing():
+        """Go on to what comes next, unless what came before has yet to be taken."""
+        if self._reading or self._transport.is_closing() or not self._ready():
+            return
+        if self._parser.more:
+            asyncio.get_running_loop().call_soon(self._parse_on)
+        elif self._phase is Phase.OPEN and self._session.state is not State.OPEN:
+            self._session.drain()  # for which this was waited
+        else:
             self._reading = True
             self._transport.resume_reading()
+
+    def _ready(self) -> bool:
+        """Everything that was parsed has been taken, and more may be."""
+        if self._phase is Phase.OPEN:
+            return not self._backlog and not self._session.paused
+        busy = self._upgrade is not None and self._upgrade.busy
+        return self._phase is Phase.CLOSING or (self._backlog is None and not busy)
 
     def _set_deadline(self, callback: Any, seconds: float = 0) -> None:
         if self._deadline is not None:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from struct import Struct
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -27,11 +27,13 @@ from parley.store.postgres_connect import LOST
 Row: TypeAlias = tuple[Any, ...]
 """Of texts, and None for NULL."""
 
-_LENGTH: Final = Struct("!I")
-_COUNT: Final = Struct("!h")
+_LENGTH: Final = struct.Struct("!I")
+_COUNT: Final = struct.Struct("!H")
 _HEADER: Final = 5
 """Bytes: a message's kind, and its length, which includes itself but not the kind."""
 _NULL: Final = 2**32 - 1
+MAX_ANSWER: Final = 64 * 2**20
+"""Bytes of all that one statement is answered with."""
 _DATA_ROW, _ERROR, _READY = b"DEZ"
 
 
@@ -57,7 +59,14 @@ def _bind(name: bytes, arguments: Sequence[str]) -> bytes:
     return _message(b"B", *parts, _AS_TEXT)
 
 
-def _row(message: bytes) -> Row:
+class Garbled(ConnectionError):
+    """What arrived is nothing that PostgreSQL sends."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the server sent {what}")
+
+
+def _row(message: bytes | bytearray) -> Row:
     (count,) = _COUNT.unpack_from(message, _HEADER)
     position = _HEADER + _COUNT.size
     row: list[str | None] = []
@@ -69,13 +78,16 @@ def _row(message: bytes) -> Row:
         else:
             row.append(message[position : position + size].decode())
             position += size
+    if position != len(message):
+        raise Garbled("a row whose size is wrong")
     return tuple(row)
 
 
-def _error(message: bytes) -> Exception:
+def _error(message: bytes | bytearray) -> Exception:
     fields = message[_HEADER:].decode(errors="replace").split("\0")
-    error: Exception = asyncpg.PostgresError.new({field[0]: field[1:] for field in fields if field})
-    return error
+    error = asyncpg.PostgresError.new({field[0]: field[1:] for field in fields if field})
+    # Its state says of what kind it is; some are of no error's.
+    return error if isinstance(error, asyncpg.PostgresError) else Garbled("no error for an error")
 
 
 def _plain_socket(transport: asyncio.WriteTransport) -> int | None:
@@ -102,8 +114,10 @@ class Wire(asyncio.Protocol):
         self._answer: Answer[list[Row]] | None = None
         self._rows: list[Row] = []
         self._error: Exception | None = None
-        self._rest = b""
+        self._rest: bytes | bytearray = b""
         """The beginning of a message."""
+        self._arrived = 0
+        """Bytes since the last statement was sent."""
         self.lost = False
         """The connection is closed, by whomever."""
 
@@ -125,6 +139,7 @@ class Wire(asyncio.Protocol):
                 self._names[statement] = name = b"parley_%d" % len(self._names)
             parse = _parse(name, statement)
         answer = self._answer = Answer()
+        self._arrived = 0
         if self.lost:
             self._fail(ConnectionError(LOST))
         else:
@@ -150,11 +165,43 @@ class Wire(asyncio.Protocol):
     # -- asyncio.Protocol
 
     def data_received(self, data: bytes) -> None:
+        self._arrived += len(data)
+        buffer: bytes | bytearray = data
         if self._rest:
-            data = self._rest + data
+            self._rest += data
+            buffer = self._rest
+        try:
+            start = self._read(buffer)
+            if self._arrived > MAX_ANSWER:
+                raise Garbled("an answer without an end")
+        except Garbled as error:
+            self.abort(error)
+        except (struct.error, UnicodeDecodeError) as error:
+            self.abort(Garbled(f"what can't be read ({error})"))
+        else:
+            if start == len(buffer):
+                self._rest = b""
+            elif isinstance(buffer, bytearray):
+                del buffer[:start]
+            else:
+                self._rest = bytearray(buffer[start:])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        self._driver.connection_lost(exc)
+        # The server may have said why before.
+        self._fail(self._error or exc or ConnectionError(LOST))
+
+    # -- within
+
+    def _read(self, data: bytes | bytearray) -> int:
+        """Take the whole messages in it, and return where the first unfinished one begins."""
         start, size = 0, len(data)
         while size - start >= _HEADER:
-            end = start + 1 + _LENGTH.unpack_from(data, start + 1)[0]
+            (length,) = _LENGTH.unpack_from(data, start + 1)
+            if length < _LENGTH.size:
+                raise Garbled("a message without a size")
+            end = start + 1 + length
             if end > size:
                 break
             kind = data[start]
@@ -165,15 +212,7 @@ class Wire(asyncio.Protocol):
             elif kind == _READY:
                 self._finish()
             start = end
-        self._rest = data[start:]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self._driver.connection_lost(exc)
-        # The server may have said why before.
-        self._fail(self._error or exc or ConnectionError(LOST))
-
-    # -- within
+        return start
 
     def _send(self, data: bytes) -> None:
         # uvloop's transport would write at the end of the loop's turn: after all else that has

@@ -282,3 +282,11 @@ def test_half_a_surrogate_pair_excuses_nothing_else(json: str) -> None:
 def test_payload_must_be_a_json_array(json: bytes) -> None:
     with pytest.raises(PacketError):
         decode_array(json)
+
+
+def test_half_a_surrogate_pair_is_looked_for_in_what_is_small() -> None:
+    """As large as any text of a chat, were each of its characters escaped; more takes too long."""
+    escaped = "\\u00e9" * 10_000
+    assert len(decode_array(f'["event","\\ud800","{escaped}"]'.encode())) == 3
+    with pytest.raises(PacketError):
+        decode_array(f'["event","\\ud800","{escaped * 2}"]'.encode())

@@ -129,7 +129,7 @@ async def test_the_bound_counts_what_waits_not_what_was_fetched() -> None:
 
 
 async def test_a_client_that_fetches_but_never_all_is_not_disconnected() -> None:
-    client = await PollingClient(max_outbox=1000).open()
+    client = await PollingClient(max_outbox=2000).open()
     session = client.session
     for _ in range(20):
         session.send(b"4" + b"x" * 20)
@@ -165,3 +165,16 @@ async def test_all_of_many_last_words_may_be_fetched(held: bool) -> None:
         fetched += answer.body.split(b"\x1e")
         poll = client.request("GET")
     assert fetched == [b"4%d" % number for number in range(40)]
+
+
+async def test_large_packets_of_one_request_leave_others_their_turn() -> None:
+    client = await PollingClient().open()
+    told = client.told.messages
+    request = client.request("POST", [b"\x1e".join([b"4" + b"x" * 50_000] * 8)])
+    at_once = 0
+    while not request.task.done():
+        before = len(told)
+        await asyncio.sleep(0)
+        at_once = max(at_once, len(told) - before)
+    assert len(told) == 8
+    assert at_once == 2
