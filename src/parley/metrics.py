@@ -7,7 +7,7 @@ somebody asks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -22,6 +22,7 @@ from prometheus_client.utils import floatToGoString
 
 from parley.chat.ports import Bus
 from parley.gateway import Gateway, Rules
+from parley.socketio.door import Door, Refusal
 from parley.socketio.engine import Engine
 from parley.socketio.protocol import CloseReason
 
@@ -56,6 +57,14 @@ class Metrics:
         """Gather from these."""
         self._registry.register(_Totals(engine, gateway, rules))
         self._registry.register(_BusTotals(bus))
+
+    def watch_door(self, door: Door) -> None:
+        """Gather from it, too."""
+        self._registry.register(_DoorTotals(door))
+
+    def watch_node(self, refused: Mapping[str, int]) -> None:
+        """Gather what its port for other nodes refused, by reason, too."""
+        self._registry.register(_NodeTotals(refused))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they are now."""
@@ -144,6 +153,38 @@ class _BusTotals(Collector):
         yield _counter("bus_losses", "Times that the bus went away.", bus.losses)
         yield _counter("bus_dropped", "Pushes that the bus could not carry.", bus.dropped)
         yield _counter("bus_malformed", "Messages on the bus that are not ours.", bus.malformed)
+
+
+class _DoorTotals(Collector):
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterator[Metric]:
+        door = self._door
+        yield _gauge("connections_waiting", "Connections without a request.", door.waiting)
+        refused = CounterMetricFamily(
+            "parley_requests_refused",
+            "Connections closed, and requests refused, before they were looked at.",
+            labels=["reason"],
+        )
+        for reason in Refusal:
+            refused.add_metric([reason.value], door.refused[reason])
+        yield refused
+
+
+class _NodeTotals(Collector):
+    def __init__(self, refused: Mapping[str, int]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "parley_node_links_refused",
+            "Connections to the port for other nodes that did not prove to be one.",
+            labels=["reason"],
+        )
+        for reason, total in self._refused.items():
+            refused.add_metric([reason], total)
+        yield refused
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

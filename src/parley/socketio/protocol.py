@@ -60,10 +60,12 @@ BAD_REQUEST: Final = Problem(3, "Bad request")
 FORBIDDEN: Final = Problem(4, "Forbidden")
 BAD_VERSION: Final = Problem(5, "Unsupported protocol version")
 TOO_LARGE: Final = Problem(3, "Payload too large")
+TOO_SLOW: Final = Problem(3, "Request timeout")
 UNREACHABLE: Final = Problem(3, "The session's process can't be reached at the moment")
 
 _STATUS: Final = {
     FORBIDDEN: HTTPStatus.FORBIDDEN,
     TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
     UNREACHABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }

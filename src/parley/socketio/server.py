@@ -94,6 +94,9 @@ class Connection(Timed):
             if waiting is None:
                 raise PacketError("an attachment of nothing")
             waiting.arrived.append(message)
+            waiting.room -= len(message)
+            if waiting.room < 0:
+                raise PacketError("the attachments are too large")
             if len(waiting.arrived) == waiting.packet.attachments:
                 self._stop_waiting()
                 self._take_values(waiting.packet, waiting.arrived)
@@ -181,7 +184,7 @@ class Connection(Timed):
         if packet.attachments > options.max_attachments:
             raise PacketError("too many attachments")
         deadline = Deadline(lambda: self.session.close(CloseReason.PARSE_ERROR))
-        self._waiting = _Attachments(packet, [], deadline)
+        self._waiting = _Attachments(packet, [], deadline, options.max_payload)
         self.session.engine.deadlines.arm(deadline, options.attachment_timeout)
 
     def _take_values(self, packet: Packet, attachments: list[bytes] | None) -> None:
@@ -320,6 +323,8 @@ class _Attachments(msgspec.Struct):
     packet: Packet
     arrived: list[bytes]
     deadline: Deadline
+    room: int
+    """Bytes that may still come."""
 
     def parts(self) -> list[tuple[bool, bytes]]:
         """All of it, as it came."""
