@@ -13,6 +13,8 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 _MASK = bytes(4)
+PING = b"\x89\x80" + _MASK
+PONG = b"\x8a\x00"
 _SHORT, _MIDDLE = 126, 65_536
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -201,13 +201,16 @@ class TestConnections:
             silent.append(await connect(site))
             silent[-1][1].write(begun)
             await until(lambda count=count: site.door.waiting == count + 1)
-        for reader, writer in silent[:3]:
-            await well(site)
+        newcomers = []
+        for reader, _ in silent[:3]:
+            newcomers.append(await connect(site))
+            newcomers[-1][1].write(POLL)
+            assert (await head(newcomers[-1][0])).startswith(b"HTTP/1.1 200 ")
             assert await rest(reader) == b""
-            writer.close()
-        assert site.door.refused[Refusal.CROWDED] >= 3
+        assert site.door.refused == {Refusal.CROWDED: 3}
+        assert site.door.waiting == 10
         assert len(site.engine.sessions) == 1 + 3  # the one that is served has not been closed
-        for _, writer in (served, *silent[3:]):
+        for _, writer in (served, *silent, *newcomers):
             writer.close()
         await until(lambda: site.door.waiting == 0)
 
