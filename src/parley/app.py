@@ -27,6 +27,7 @@ from parley.metrics import Metrics
 from parley.metrics_merge import AllWorkers
 from parley.settings import Settings
 from parley.socketio.addresses import Proxies
+from parley.socketio.door import Bounds, Door, room_to_wait
 from parley.socketio.endpoint import PollingEndpoint
 from parley.socketio.limits import Rate, RateLimits, Rates
 from parley.socketio.options import Options
@@ -71,6 +72,7 @@ class Parley:
             node=self._node.name if self._node else "",
             peers=self._node.peers if self._node else None,
         )
+        self.door = Door(Bounds(max_waiting=room_to_wait()), self.server.engine.deadlines)
         metrics = Metrics()
         self._delivery = Delivery(
             store,
@@ -99,6 +101,9 @@ class Parley:
         )
         self._gateway = extras.make_gateway(self.server, rules, clock)
         metrics.watch(self.server.engine, self._gateway, rules, bus)
+        metrics.watch_door(self.door)
+        if self._node is not None:
+            metrics.watch_node(self._node.refused)
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
             self._all_workers = AllWorkers(metrics, place.worker, self._node)

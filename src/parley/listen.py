@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Final
 
 from parley.errors import ListenError
 
-_BACKLOG = 2048
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted; Linux takes no more by default (`net.core.somaxconn`)."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -57,7 +59,7 @@ def _listen(
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_v6)
         sock.bind(address)
         # Binding alone would succeed beside another that has not begun to listen.
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

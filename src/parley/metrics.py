@@ -7,7 +7,7 @@ somebody asks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -24,6 +24,8 @@ from parley.chat.auth import Authenticator, Refusal
 from parley.chat.ports import Bus
 from parley.errors import ErrorCode
 from parley.gateway import Gateway, Rules
+from parley.socketio.door import Door
+from parley.socketio.door import Refusal as DoorRefusal
 from parley.socketio.engine import Engine
 from parley.socketio.protocol import CloseReason
 
@@ -59,6 +61,14 @@ class Metrics:
         self._registry.register(_Totals(engine, gateway, rules))
         self._registry.register(_BusTotals(bus))
         self._registry.register(_TokenTotals(rules.authenticator))
+
+    def watch_door(self, door: Door) -> None:
+        """Gather from it, too."""
+        self._registry.register(_DoorTotals(door))
+
+    def watch_node(self, refused: Mapping[str, int]) -> None:
+        """Gather what its port for other nodes refused, by reason, too."""
+        self._registry.register(_NodeTotals(refused))
 
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they are now."""
@@ -184,6 +194,38 @@ class _TokenTotals(Collector):
         keys = self._authenticator.keys
         yield _counter("jwks_fetches", "Times that JWT_JWKS_URL gave its keys.", keys.fetched)
         yield _counter("jwks_failures", "Times that JWT_JWKS_URL did not.", keys.failed)
+
+
+class _DoorTotals(Collector):
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterator[Metric]:
+        door = self._door
+        yield _gauge("connections_waiting", "Connections without a request.", door.waiting)
+        refused = CounterMetricFamily(
+            "parley_requests_refused",
+            "Connections closed, and requests refused, before they were looked at.",
+            labels=["reason"],
+        )
+        for reason in DoorRefusal:
+            refused.add_metric([reason.value], door.refused[reason])
+        yield refused
+
+
+class _NodeTotals(Collector):
+    def __init__(self, refused: Mapping[str, int]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "parley_node_links_refused",
+            "Connections to the port for other nodes that did not prove to be one.",
+            labels=["reason"],
+        )
+        for reason, total in self._refused.items():
+            refused.add_metric([reason], total)
+        yield refused
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -21,8 +21,9 @@ from parley.app import NO_EXTRAS, PATH, Extras, Parley
 from parley.backends import Place, open_backends
 from parley.chat.ports import Clock
 from parley.clock import SystemClock
+from parley.listen import BACKLOG
 from parley.settings import Settings
-from parley.socketio.front import FrontProtocol
+from parley.socketio.front import front_protocol
 from parley.socketio.websocket import websocket_protocol
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ _YOUNG_OBJECTS: Final = 10_000
 leaves none behind; Python's 700 would have it look several times in each."""
 _LOOK: Final = 0.1
 """Seconds between two looks whether the operator has lost patience."""
-_KEEP_ALIVE: Final = 75
-"""Seconds; longer than load balancers keep their side, so that they are the ones to close."""
+_TLS_TIMEOUT: Final = 15.0
+"""Seconds for a TLS handshake."""
 _ALONE: Final = Place()
 _SYSTEM_CLOCK: Final = SystemClock()
 
@@ -130,11 +131,27 @@ class _Server(uvicorn.Server):
         self, config: uvicorn.Config, parley: Parley, on_ready: Callable[[], None] | None
     ) -> None:
         super().__init__(config)
+        self.servers = []
         self._parley = parley
+        self._front = front_protocol(parley.door)
         self._on_ready = on_ready
 
+    def _protocol(self) -> asyncio.Protocol:
+        return self._front(self.config, self.server_state, self.lifespan.state)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        # As uvicorn's own, which gives a TLS handshake a minute.
+        loop, config = asyncio.get_running_loop(), self.config
+        for sock in sockets or []:
+            server = await loop.create_server(
+                self._protocol,
+                sock=sock,
+                ssl=config.ssl,
+                ssl_handshake_timeout=_TLS_TIMEOUT if config.ssl else None,
+                backlog=BACKLOG,
+            )
+            self.servers.append(server)
+        self.started = True
         spare_collector()
         if self._on_ready is not None:
             self._on_ready()
@@ -155,7 +172,6 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
     return uvicorn.Config(
         parley.asgi,
         ws=websocket_protocol({PATH: parley.server.engine}),
-        http=FrontProtocol,
         lifespan="off",
         log_config=None,
         # Its start and stop are told by our own lines.
@@ -163,7 +179,6 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whom to believe is decided by TRUSTED_PROXIES
-        timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=2,
         ssl_certfile=settings.tls_cert_file or None,
         ssl_keyfile=settings.tls_key_file or None,

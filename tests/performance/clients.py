@@ -65,10 +65,16 @@ class Client:
     """A user's device."""
 
     def __init__(
-        self, protocol: type[WebSocketTransport], token: str, *, receipts: bool = False
+        self,
+        front: type[FrontProtocol],
+        protocol: type[WebSocketTransport],
+        token: str,
+        *,
+        receipts: bool = False,
     ) -> None:
         """``receipts``: it wants to be told what has been received of its user's chats."""
         self.wire = CountingWire()
+        self._front = front
         self._config = SimpleNamespace(ws_protocol_class=protocol)
         self._state = SimpleNamespace(connections=set())
         auth = {"token": token, **({"receipts": True} if receipts else {})}
@@ -77,7 +83,7 @@ class Client:
     def connect(self) -> asyncio.Future[None]:
         """Ask to be let in, at the server's front; done when it is."""
         opened = self.wire.expect(_OPENING)
-        self.wire.protocol = FrontProtocol(self._config, self._state, None)
+        self.wire.protocol = self._front(self._config, self._state, None)
         self.wire.protocol.connection_made(self.wire)
         self.wire.protocol.data_received(_HEAD)
         self.wire.protocol.data_received(self._join)

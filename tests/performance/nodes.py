@@ -15,6 +15,7 @@ from parley.backends import Backends, Place, open_backends
 from parley.clock import SystemClock
 from parley.model import UserId
 from parley.settings_loading import load_settings
+from parley.socketio.front import front_protocol
 from parley.socketio.websocket import websocket_protocol
 from parley.tokens import mint_token
 from tests.performance.clients import Client
@@ -61,12 +62,13 @@ class Node:
 
     def __init__(self, parley: Parley, backends: Backends) -> None:
         self.store, self.bus = backends.store, backends.bus
+        self._front = front_protocol(parley.door)
         self._protocol = websocket_protocol({PATH: parley.server.engine})
 
     def client(self, user: UserId, *, receipts: bool = False) -> Client:
         """A device that has yet to connect."""
         token = mint_token(_SECRET, uuid.UUID(user), 86_400)
-        return Client(self._protocol, token, receipts=receipts)
+        return Client(self._front, self._protocol, token, receipts=receipts)
 
     async def connected(self, user: UserId, *, receipts: bool = False) -> Client:
         """A device that has connected."""

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from parley.socketio import front
+from parley.socketio.deadlines import Deadlines
+from parley.socketio.door import Bounds, Door
 from tests.performance.clients import Client
 
 
@@ -31,7 +33,8 @@ async def test_a_client_comes_in_by_the_front(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(front, "is_handshake", look)
     recorder: Any = Recorder
-    client = Client(recorder, "a-token")
+    door = Door(Bounds(), Deadlines(1.0))
+    client = Client(front.front_protocol(door), recorder, "a-token")
     client.connect()
     assert isinstance(client.wire.protocol, Recorder)
     handshake, _ = client.wire.protocol.reads  # and what joins

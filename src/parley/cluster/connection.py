@@ -22,8 +22,9 @@ class LinkOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What may wait for the other side to read; above that the link is given up."""
     max_calls: int = 100_000
     """Under way at a time; each held polling request is one."""
-    max_unproven: int = 64
-    """Connections to a node that have not proven yet that they may be there."""
+    max_unproven: int = 256
+    """Connections to a node that have not proven yet that they may be there; above that, the
+    oldest of them is closed."""
     connect_timeout: float = 3.0
     """For a connection and both proofs."""
     close_timeout: float = 1.0

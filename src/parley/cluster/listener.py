@@ -8,6 +8,7 @@ import hmac
 import logging
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -25,6 +26,13 @@ _UNKNOWN: Final = "no such method"
 _BUSY: Final = "too many calls"
 _CANCELLED: Final = "cancelled"
 _TOO_LARGE: Final = "the answer is too large"
+_SAY_EVERY: Final = 60.0
+"""Seconds between two log lines about connections that were refused for one reason."""
+# Why a connection was refused; labels of the metric.
+_CROWDED: Final = "crowded"
+_SILENT: Final = "no proof in time"
+_WRONG: Final = "wrong proof"
+REFUSALS: Final = (_CROWDED, _SILENT, _WRONG)
 _FAULT: Final = "it raised something; that node's log has it"
 
 
@@ -37,17 +45,48 @@ class Listener:
         methods: Mapping[str, Method],
         errors: Sequence[type[Exception]],
         options: LinkOptions,
+        refused: Counter[str] | None = None,
     ) -> None:
-        """``errors`` are those that methods raise for their callers to see, by name."""
+        """``errors`` are those that methods raise for their callers to see, by name.
+
+        ``refused`` counts the connections that did not prove themselves, by reason.
+        """
         self.key = key
         self.methods = methods
         self.errors = errors
         self.options = options
-        self.unproven: set[Served] = set()
+        self.refused = Counter(dict.fromkeys(REFUSALS, 0)) if refused is None else refused
+        self.unproven: dict[Served, None] = {}
+        """The oldest first."""
         self.links: set[Served] = set()
         self.running: set[asyncio.Task[bytes]] = set()
         self.closing = False
         self._server: asyncio.Server | None = None
+        self._said: dict[str, float] = {}
+
+    def admit(self, connection: Served) -> None:
+        """A new one, which has to prove itself; the oldest that has not yet may have to go.
+
+        Other nodes prove themselves within two round trips, strangers never: so these go.
+        """
+        self.unproven[connection] = None
+        if len(self.unproven) > self.options.max_unproven:
+            oldest = next(iter(self.unproven))
+            del self.unproven[oldest]
+            self.refuse(_CROWDED)
+            oldest.lose("there are too many that have not proven themselves")
+
+    def refuse(self, reason: str) -> None:
+        """Count it; say so once in a while."""
+        self.refused[reason] += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._said.get(reason, -_SAY_EVERY) >= _SAY_EVERY:
+            self._said[reason] = now
+            logger.warning(
+                "who connected to the port for other nodes is none: %s (%d so far)",
+                reason,
+                self.refused[reason],
+            )
 
     async def start(self, sock: socket.socket) -> None:
         """Accept connections on a bound socket, which is the listener's from now on."""
@@ -63,7 +102,7 @@ class Listener:
         for task in self.running:
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
-        await asyncio.gather(*(each.close() for each in self.links | self.unproven))
+        await asyncio.gather(*(each.close() for each in (*self.links, *self.unproven)))
         await self._server.wait_closed()
 
 
@@ -79,21 +118,24 @@ class Served(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         listener, options = self._listener, self._options
-        listener.unproven.add(self)
-        if listener.closing or len(listener.unproven) > options.max_unproven:
-            self.lose("there are too many that have not proven themselves")
+        if listener.closing:
+            self.lose("this node stops")
             return
+        listener.admit(self)
         self._transport.write(wire.MAGIC + self._nonce)
-        self._timer = asyncio.get_running_loop().call_later(
-            options.connect_timeout, self.lose, "no proof in time"
-        )
+        self._timer = asyncio.get_running_loop().call_later(options.connect_timeout, self._expire)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._listener.unproven.discard(self)
+        self._listener.unproven.pop(self, None)
         self._listener.links.discard(self)
         for task in self._calls.values():
             task.cancel()
+
+    def _expire(self) -> None:
+        if not self._transport.is_closing():
+            self._listener.refuse(_SILENT)
+        self.lose(_SILENT)
 
     def _prove(self) -> None:
         size = wire.NONCE_SIZE + wire.PROOF_SIZE
@@ -102,12 +144,13 @@ class Served(Connection):
         nonces = self._nonce + self._take(wire.NONCE_SIZE)
         expected = wire.proof(self._listener.key, wire.CALLER, nonces)
         if not hmac.compare_digest(expected, self._take(wire.PROOF_SIZE)):
+            self._listener.refuse(_WRONG)
             self._transport.write(wire.REFUSAL)
             self._transport.close()
             return
         assert self._timer is not None
         self._timer.cancel()
-        self._listener.unproven.discard(self)
+        self._listener.unproven.pop(self, None)
         self._listener.links.add(self)
         self._transport.write(wire.proof(self._listener.key, wire.NODE, nonces))
         self._begin()

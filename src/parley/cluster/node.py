@@ -9,6 +9,7 @@ import logging
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,7 +17,7 @@ import msgspec
 
 from parley.cluster.address import bind
 from parley.cluster.connection import LinkOptions
-from parley.cluster.listener import Listener, Method
+from parley.cluster.listener import REFUSALS, Listener, Method
 from parley.cluster.peers import ERRORS, ClusterPeers, methods_of
 from parley.cluster.presence import RedisPresence
 from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
@@ -76,6 +77,8 @@ class Node:
         self._redis = RedisClient(redis)
         self._registry = Registry(self._redis, own, lifetime=options.lifetime)
         self._listener: Listener | None = None
+        self.refused = Counter(dict.fromkeys(REFUSALS, 0))
+        """Connections to its port that did not prove to be another node's, by reason."""
         self._publishing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._away = False
@@ -116,7 +119,9 @@ class Node:
         """
         served = methods_of(sessions)
         assert not served.keys() & methods.keys()
-        self._listener = Listener(self._own.key, {**served, **methods}, ERRORS, self._options.link)
+        self._listener = Listener(
+            self._own.key, {**served, **methods}, ERRORS, self._options.link, self.refused
+        )
         await self._listener.start(self._sock)
         logger.info("other nodes reach this one at %s, port %d", self._own.address, self._own.port)
         await self._publish(first=True)

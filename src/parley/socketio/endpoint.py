@@ -29,6 +29,7 @@ from parley.socketio.protocol import (
     CLOSE,
     TOO_LARGE,
     TOO_MANY,
+    TOO_SLOW,
     UNKNOWN_SESSION,
     UNREACHABLE,
     CloseReason,
@@ -36,6 +37,8 @@ from parley.socketio.protocol import (
 
 _BODY_TIMEOUT: Final = 30.0
 """Seconds that the body of a POST may take to arrive."""
+_DIGITS: Final = 15
+"""Of the longest length that is worth reading.  The HTTP parser has seen to it that they are."""
 
 
 class PollingEndpoint:
@@ -127,6 +130,9 @@ class PollingEndpoint:
             BadBody: it is too large, or doesn't come.
             ClientDisconnect: the client goes away instead.
         """
+        announced = request.headers.get("content-length", "0")
+        if len(announced) > _DIGITS or int(announced) > self._engine.options.max_payload:
+            raise BadBody(CloseReason.TRANSPORT_ERROR, TOO_LARGE)
         reading = asyncio.ensure_future(self._read_all(request))
         try:
             with self._engine.stopping() as stopping:
@@ -138,7 +144,8 @@ class PollingEndpoint:
             if stopping.done():
                 await asyncio.wait((reading,), timeout=LAST_FETCH)
             if not reading.done():
-                raise BadBody(CloseReason.PARSE_ERROR, BAD_REQUEST)
+                problem = BAD_REQUEST if stopping.done() else TOO_SLOW
+                raise BadBody(CloseReason.PARSE_ERROR, problem)
             return await reading
         finally:
             if reading.cancel():

@@ -3,16 +3,17 @@
 A WebSocket's opening handshake goes straight to the class named by
 ``Config(ws=...)``.  uvicorn's own HTTP protocol, which would see it first
 otherwise, takes as much time for it as all that follows, and leaves memory
-with the connection.  It gets everything else.
+with the connection.  It gets everything else, within bounds; see :mod:`.http`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from parley.socketio.door import Door, Refusal, Waiting
+from parley.socketio.http import BoundedHttp
 
 _HEAD: Final = re.compile(
     rb"GET [!-~]+ HTTP/1\.1\r\n"
@@ -26,15 +27,18 @@ _CONNECTION: Final = re.compile(
 _BODY: Final = re.compile(rb"\r\n(?:content-length|transfer-encoding):", re.IGNORECASE)
 
 
-class FrontProtocol(asyncio.Protocol):
-    """For ``uvicorn.Config(http=...)``: finds the protocol that serves a connection."""
+class FrontProtocol(asyncio.Protocol, Waiting):
+    """Finds the protocol that serves a connection.  See :func:`front_protocol`."""
 
     __slots__ = ("_app_state", "_config", "_server_state", "_transport")
+
+    door: ClassVar[Door]
 
     def __init__(
         self, config: Any, server_state: Any, app_state: Any, _loop: object = None
     ) -> None:
         # The signature is uvicorn's, which at its end shuts down the connections in this state.
+        super().__init__()
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
@@ -44,23 +48,48 @@ class FrontProtocol(asyncio.Protocol):
         # Not every loop's transports derive from asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
         self._server_state.connections.add(self)
+        self.door.wait(self, self.door.bounds.head_timeout)
 
     def data_received(self, data: bytes) -> None:
         self._server_state.connections.discard(self)
-        serve = self._config.ws_protocol_class if is_handshake(data) else HttpToolsProtocol
-        protocol = serve(
-            config=self._config, server_state=self._server_state, app_state=self._app_state
-        )
+        self.door.leave(self)
+        protocol = self._protocol_for(data)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
         protocol.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server_state.connections.discard(self)
+        self.door.leave(self)
 
     def shutdown(self) -> None:
         """uvicorn is about to end."""
         self._transport.close()
+
+    def due(self) -> None:
+        self.door.leave(self)
+        self.door.refuse(Refusal.SILENT)
+        self._transport.abort()
+
+    def turn_away(self) -> None:
+        self._transport.abort()
+
+    def _protocol_for(self, data: bytes) -> asyncio.Protocol:
+        config, state, app_state = self._config, self._server_state, self._app_state
+        if len(data) <= self.door.bounds.max_head and is_handshake(data):
+            websocket: asyncio.Protocol = config.ws_protocol_class(config, state, app_state)
+            return websocket
+        return BoundedHttp(self.door, config, state, app_state)
+
+
+def front_protocol(at: Door) -> type[FrontProtocol]:
+    """A class for ``uvicorn.Config(http=...)``, whose connections all wait at one door."""
+
+    class BoundFrontProtocol(FrontProtocol):
+        __slots__ = ()
+        door: ClassVar[Door] = at
+
+    return BoundFrontProtocol
 
 
 def is_handshake(data: bytes) -> bool:

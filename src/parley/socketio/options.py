@@ -18,7 +18,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
     max_payload: int = 1_000_000
-    """Of one message, or of one polling request's body."""
+    """Of one message, of one polling request's body, or of all attachments of one packet."""
     connect_timeout: float = 20.0
     """By then a client must have joined a namespace."""
     upgrade_timeout: float = 10.0

@@ -67,11 +67,13 @@ FORBIDDEN: Final = Problem(4, "Forbidden")
 BAD_VERSION: Final = Problem(5, "Unsupported protocol version")
 TOO_LARGE: Final = Problem(3, "Payload too large")
 TOO_MANY: Final = Problem(3, "Too many connections from this address: try again later")
+TOO_SLOW: Final = Problem(3, "Request timeout")
 UNREACHABLE: Final = Problem(3, "The session's process can't be reached at the moment")
 
 _STATUS: Final = {
     FORBIDDEN: HTTPStatus.FORBIDDEN,
     TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TOO_MANY: HTTPStatus.TOO_MANY_REQUESTS,
+    TOO_SLOW: HTTPStatus.REQUEST_TIMEOUT,
     UNREACHABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }

@@ -102,6 +102,9 @@ class Connection(Timed):
             if waiting is None:
                 raise PacketError("an attachment of nothing")
             waiting.arrived.append(message)
+            waiting.room -= len(message)
+            if waiting.room < 0:
+                raise PacketError("the attachments are too large")
             if len(waiting.arrived) == waiting.packet.attachments:
                 self._stop_waiting()
                 self._take_values(waiting.packet, waiting.arrived, waiting.wait)
@@ -190,7 +193,7 @@ class Connection(Timed):
         if packet.attachments > options.max_attachments:
             raise PacketError("too many attachments")
         deadline = Deadline(lambda: self.session.close(CloseReason.PARSE_ERROR))
-        self._waiting = _Attachments(packet, [], deadline, wait)
+        self._waiting = _Attachments(packet, [], deadline, options.max_payload, wait)
         self.session.engine.deadlines.arm(deadline, options.attachment_timeout)
 
     def _take_values(self, packet: Packet, attachments: list[bytes] | None, wait: int = 0) -> None:
@@ -332,6 +335,8 @@ class _Attachments(msgspec.Struct):
     packet: Packet
     arrived: list[bytes]
     deadline: Deadline
+    room: int
+    """Bytes that may still come."""
     wait: int
     """Milliseconds for which it is to be refused; 0: it isn't."""
 

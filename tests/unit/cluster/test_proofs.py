@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from msgspec.structs import replace
@@ -74,6 +75,7 @@ class TestCallers:
         async with listening({"echo": echo}, HASTY) as (listener, port), by_hand(port) as stream:
             assert len(await stream.rest()) == wire.GREETING_SIZE
             assert not listener.unproven
+            assert listener.refused["no proof in time"] == 1
 
     async def test_a_call_without_a_proof_is_not_carried_out(self) -> None:
         called = []
@@ -102,14 +104,29 @@ class TestCallers:
 
     async def test_too_many_at_the_door(self) -> None:
         crowded = replace(PATIENT, max_unproven=1)
-        async with listening({"echo": echo}, crowded) as (_, port), by_hand(port) as first:
+        async with listening({"echo": echo}, crowded) as (listener, port), by_hand(port) as first:
             await first.prove_as_caller()  # it stands at the door no longer
-            async with by_hand(port) as second, by_hand(port) as third:
+            async with by_hand(port) as second:
                 await second.read(wire.GREETING_SIZE)
-                assert await third.rest() == b""
+                async with by_hand(port) as third:
+                    await third.prove_as_caller()
+                    assert await second.rest() == b""  # the oldest had to go
 
-                first.send(Call(7, "echo", b"let in"))
-                assert await first.message() == Answer(7, b"let in")
+                first.send(Call(7, "echo", b"still in"))
+                assert await first.message() == Answer(7, b"still in")
+            assert listener.refused["crowded"] == 1
+
+    @pytest.mark.parametrize("said", [b"", bytes(10)])
+    async def test_a_flood_of_strangers_keeps_no_node_out(self, said: bytes) -> None:
+        async with listening({"echo": echo}, PATIENT) as (listener, port), AsyncExitStack() as held:
+            for _ in range(PATIENT.max_unproven + 50):
+                stream = await held.enter_async_context(by_hand(port))
+                stream.write(said)
+
+            async with linked(port) as caller:
+                assert await caller.call("echo", b"let in") == b"let in"
+            assert len(listener.unproven) <= PATIENT.max_unproven
+            assert listener.refused["crowded"] >= 50
 
     @pytest.mark.parametrize(
         "messages",

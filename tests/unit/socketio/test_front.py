@@ -11,9 +11,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from parley.socketio.door import Bounds, Door
 from parley.socketio.endpoint import PollingEndpoint
 from parley.socketio.engine import Engine
-from parley.socketio.front import FrontProtocol, is_handshake
+from parley.socketio.front import front_protocol, is_handshake
 from parley.socketio.websocket import websocket_protocol
 
 from . import PATIENCE, new_engine, until
@@ -34,12 +35,13 @@ POLL = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: parley.test\r
 class Site:
     """A server of one engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - it is frozen
         self.engine: Engine = new_engine()
+        self.door = Door(bounds, self.engine.deadlines)
         app = Starlette(routes=[Route(PATH, PollingEndpoint(self.engine))])
         config = uvicorn.Config(
             app,
-            http=FrontProtocol,
+            http=front_protocol(self.door),
             ws=websocket_protocol({PATH: self.engine}),
             lifespan="off",
             log_config=None,
@@ -54,6 +56,11 @@ class Site:
         reader, writer = await asyncio.open_connection(*self._listener.getsockname())
         await until(lambda: len(self.server.server_state.connections) > known)
         return reader, writer
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listener.getsockname()
+        return host, port
 
     async def stop(self) -> None:
         self.server.should_exit = True

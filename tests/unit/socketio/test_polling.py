@@ -313,7 +313,7 @@ def test_a_body_that_does_not_come_ends_the_session() -> None:
         told = client.told
         post = client.request("POST", None)
         await asyncio.sleep(31)
-        assert (await post.answered()).status == 400
+        assert (await post.answered()).status == 408
         assert told.closed == [CloseReason.PARSE_ERROR]
 
     in_virtual_time(run())
