@@ -91,6 +91,7 @@ def _start(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     if len(settings.jwt_secret_key.encode()) < _SHORT_SECRET:
         log.warning("JWT_SECRET_KEY is short", advice="32 random characters cannot be guessed")
+    _warn_of_open_origins(settings)
     with bind(settings.host, settings.port) as sock:
         if not arguments.watch:
             return _serve(settings, overrides, sock)
@@ -98,6 +99,15 @@ def _start(arguments: argparse.Namespace) -> int:
         package = Path(__file__).parent
         watch.run(_serve_anew, (overrides, sock), package=package, dotenv=Path(".env"))
     return OK
+
+
+def _warn_of_open_origins(settings: Settings) -> None:
+    for origin in sorted({"*", "null"} & set(settings.allowed_origins)):
+        log.warning(
+            "pages of any web site may connect from the browsers of their visitors",
+            ALLOWED_ORIGINS=origin,
+            advice="name the origins of your own pages",
+        )
 
 
 def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -> int:

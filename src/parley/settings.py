@@ -18,7 +18,7 @@ _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 LAST_PORT: Final = 65535
 _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
-_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
+_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s*?#@]+)$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,8 +161,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: Annotated[
         tuple[_Origin, ...],
         Meta(
-            description="Web origins whose pages may connect, separated by commas; * is any. "
-            "Empty: only pages from Parley's own address.",
+            description="Web origins whose pages may connect, separated by commas; * is any, and "
+            "not for the public. Empty: only pages from Parley's own address.",
             examples=["https://app.example.com,https://admin.example.com"],
         ),
     ] = ()

@@ -34,6 +34,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """By then all attachments of a packet must have followed it."""
     origins: frozenset[str] = frozenset()
     """Origins of web pages that may connect, besides the server's own; ``*`` is any."""
+    encrypted: bool = False
+    """Clients speak TLS with this server itself, rather than with a proxy or not at all."""
     keep_handshake: bool = True
     """Keep request headers after the first namespace is joined (about 1 KB a session)."""
 
