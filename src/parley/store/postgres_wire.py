@@ -29,6 +29,9 @@ _HEADER: Final = 5
 """Bytes: a message's kind, and its length, which includes itself but not the kind."""
 _NULL: Final = 2**32 - 1
 _DATA_ROW, _ERROR, _READY = b"DEZ"
+_QUOTING: Final = "DWq"
+"""Fields of an error that may quote what was to be stored, which isn't for the log: its detail, its
+context, and the query of a trigger."""
 
 
 def _message(kind: bytes, *parts: bytes) -> bytes:
@@ -70,7 +73,8 @@ def _row(message: bytes) -> Row:
 
 def _error(message: bytes) -> Exception:
     fields = message[_HEADER:].decode(errors="replace").split("\0")
-    error: Exception = asyncpg.PostgresError.new({field[0]: field[1:] for field in fields if field})
+    told = {field[0]: field[1:] for field in fields if field and field[0] not in _QUOTING}
+    error: Exception = asyncpg.PostgresError.new(told)
     return error
 
 
