@@ -16,10 +16,13 @@ import redis
 
 from tests.e2e.clients import Device, Devices
 from tests.e2e.server import PATIENCE, ChatServer, new_user, without_settings
+from tests.services.ports import free_port
 from tests.services.postgres import PostgresServer
 from tests.services.valkey import ValkeyServer, running
 
 PAGES = ("/", "/metrics", "/readyz", "/healthz", "/asyncapi.json", "/socket.io/?token=x", "/none")
+WORKERS = 2
+ANYWHERE = {"HOST": "127.0.0.1", "PORT": "0", "WORKERS": "1"}
 CONSTRAINT = "ALTER TABLE chats ADD CHECK (message NOT LIKE '%unwelcome%')"
 
 
@@ -42,12 +45,9 @@ class Site:
             **valkey.environment(),
             "DATABASE_USER": "teller",
             "DATABASE_PASSWORD": self.database,
-            "DATABASE_TIMEOUT": "1",
-            "REDIS_TIMEOUT": "1",
-            "STARTUP_TIMEOUT": "1",
             "JWT_SECRET_KEY": self.signing,
             "LOG_LEVEL": "debug",
-            "WORKERS": "2",
+            "WORKERS": str(WORKERS),
         }
         self.server = ChatServer(folder, self.settings)
         self.tokens: list[str] = []
@@ -91,7 +91,7 @@ class Site:
         """A command with the settings of the server."""
         return subprocess.run(
             [sys.executable, "-m", "parley", *words],
-            env={**without_settings(), **self.settings, **changes},
+            env={**without_settings(), **self.settings, **ANYWHERE, **changes},
             cwd=self.folder,  # where nobody keeps a .env
             capture_output=True,
             text=True,
@@ -166,11 +166,11 @@ async def test_a_server_tells_nothing_private(site: Site, devices: Devices) -> N
     await asyncio.to_thread(server.wait_until_it_says, "violates check constraint")
 
     site.valkey.kill()
-    await asyncio.to_thread(server.wait_until_it_says, "the bus is away")
+    await asyncio.to_thread(server.wait_until_it_says, "the bus is away", WORKERS)
     await asyncio.to_thread(site.valkey.start)
-    await asyncio.to_thread(server.wait_until_it_says, "the bus is back")
+    await asyncio.to_thread(server.wait_until_it_says, "the bus is back", WORKERS)
     await asyncio.to_thread(site.change_the_password_of_redis)
-    await asyncio.to_thread(server.wait_until_it_says, "the bus is away", 3)
+    await asyncio.to_thread(server.wait_until_it_says, "the bus is away", 2 * WORKERS)
     site.postgres.execute(f"ALTER ROLE teller PASSWORD '{site.changed}'")
     site.postgres.kill()
     answer = await ann.call("send message", {"receiver": new_user(), "message": text})
@@ -193,7 +193,7 @@ def test_commands_tell_nothing_private(site: Site) -> None:
         (["start", "--help"], {}),
         (["start"], {"DATABASE_PASSWORD": site.changed}),
         (["start"], {"REDIS_PASSWORD": site.changed}),
-        (["start"], {"DATABASE_PORT": str(site.valkey.port)}),
+        (["start"], {"DATABASE_PORT": str(free_port()), "STARTUP_TIMEOUT": "1"}),
         (["start"], {"PORT": "no port", "WORKERS": "many"}),
         (["migrate"], {}),
         (["migrate"], {"DATABASE_PASSWORD": site.changed}),

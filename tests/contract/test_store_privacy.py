@@ -85,7 +85,7 @@ async def test_sqlite(tmp_path: Path, question: Question) -> None:
 @pytest.fixture(scope="module")
 def telling_postgres(postgres_installation: Installation) -> Iterator[PostgresServer]:
     """A server whose log has every statement, with its parameters."""
-    settings = {**SETTINGS, "log_statement": "all", "log_parameter_max_length": "-1"}
+    settings = {**SETTINGS, "log_statement": "all", "log_checkpoints": "off"}
     with postgres_installation.server(settings) as server:
         yield server
 
