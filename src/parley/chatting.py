@@ -131,10 +131,10 @@ def _given_token(request: Request, environ: Mapping[str, str]) -> str:
     token = request.token or environ.get(TOKEN_VARIABLE)
     if token is None:
         raise ClientError(
-            f"Say who you are: --as USER, or a token in the variable {TOKEN_VARIABLE}, or --token - "
-            "and the token on the standard input."
+            f"Say who you are: --as USER, or a token in the variable {TOKEN_VARIABLE}, or --token "
+            "- and the token on the standard input."
         )
-    if token != "-":  # noqa: S105 - no token, but where it comes from
+    if token != "-":
         return token
     if sys.stdin is None:
         raise ClientError("The standard input is closed: --token - reads the token there.")

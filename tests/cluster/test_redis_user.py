@@ -32,12 +32,10 @@ def commands(allowed: Sequence[str]) -> set[str]:
 
 
 ALONE = rules("ACL SETUSER parley on")
-IN_CLUSTERS = rules(r"ACL SETUSER parley (?=\+)")
+IN_CLUSTERS = rules(r"ACL SETUSER parley(?= \+)")
 
 
-async def lives(
-    start_cluster: StartCluster, devices: Devices, settings: Mapping[str, str]
-) -> None:
+async def lives(start_cluster: StartCluster, devices: Devices, settings: Mapping[str, str]) -> None:
     """Nodes do all that they do with Redis, from their start to their end."""
     cluster = await asyncio.to_thread(start_cluster, nodes=2, **settings)
     user = new_user()

@@ -160,7 +160,9 @@ async def test_a_server_tells_nothing_private(site: Site, devices: Devices) -> N
 
     # An error of the database's that quotes the row.
     site.postgres.execute(CONSTRAINT)
-    answer = await ann.call("send message", {"receiver": new_user(), "message": f"{text} unwelcome"})
+    answer = await ann.call(
+        "send message", {"receiver": new_user(), "message": f"{text} unwelcome"}
+    )
     assert answer["error"]["code"] == "internal"
     assert text not in repr(answer)
     await asyncio.to_thread(server.wait_until_it_says, "violates check constraint")

@@ -1,6 +1,7 @@
 """The SQL that operators are given, on a server of its own.
 
-Parley serves with exactly the rights that it gives: with less it doesn't start, and there is no more.
+Parley serves with exactly the rights that it gives: with less it doesn't start, and no more is
+given.
 """
 
 from __future__ import annotations
@@ -147,14 +148,15 @@ FROM information_schema.table_privileges WHERE grantee = '{USER}'
 UNION
 SELECT table_name::text, privilege_type::text, column_name::text
 FROM information_schema.column_privileges AS every
-WHERE grantee = '{USER}' AND NOT has_table_privilege('{USER}', table_name, privilege_type)"""
+WHERE grantee = '{USER}' AND NOT has_table_privilege(
+  '{USER}', format('%I.%I', table_schema, table_name), privilege_type)"""  # noqa: S608 - a constant
 SUPERFLUOUS = f"""
 SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
   has_database_privilege('{USER}', '{DATABASE}', 'CREATE'),
   has_database_privilege('{USER}', '{DATABASE}', 'TEMPORARY'),
   has_schema_privilege('{USER}', 'public', 'CREATE'),
   EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid)
-FROM pg_roles WHERE rolname = '{USER}'"""
+FROM pg_roles WHERE rolname = '{USER}'"""  # noqa: S608 - a constant
 NOT_ALLOWED = (
     "DELETE FROM chats",
     "TRUNCATE inbox",
