@@ -23,7 +23,7 @@ NEEDED: Final = [
     ("chats", "UPDATE", "received"),
     ("heads", "UPDATE", "seq"),
 ]
-"""The rights without which we can't do our work: the table, the right, and the column if not all."""
+"""The rights without which we can't do our work: table, right, and the column if not all of it."""
 
 SERVER: Final = """
 SELECT current_setting('server_version_num')::int / 10000,
