@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK_VENV := .venv-lock
+AUDIT_VENV := .venv-audit
 # Stamps: their dates tell make whether the set-up is newer than what it is made from.
 DEPENDENCIES := $(VENV)/.dependencies-installed
 INSTALLED := $(VENV)/.parley-installed
@@ -21,7 +22,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov fuzz \
-	lint format pre-commit docs budgets bench bench-quick lock clean
+	lint format pre-commit docs budgets bench bench-quick lock audit-deps clean
 
 # Lists the targets that have a text behind `##`, below the headings behind `##@`.
 help:
@@ -110,8 +111,15 @@ lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest vers
 	$(COMPILE) --extra docs --constraint requirements-bench.lock \
 		--output-file requirements-docs.lock pyproject.toml
 
+audit-deps: $(AUDIT_VENV)/.installed ## Look the locked versions up among known vulnerabilities (by network)
+	@for lock in requirements*.lock; do \
+		echo "$$lock:"; \
+		$(AUDIT_VENV)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
+			--requirement $$lock || found=yes; \
+	done; test -z "$$found"
+
 clean: ## Remove what the other targets made, but never your data
-	rm -rf $(VENV) $(LOCK_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
+	rm -rf $(VENV) $(LOCK_VENV) $(AUDIT_VENV) build dist htmlcov coverage.xml .coverage .coverage.* \
 		.hypothesis .mypy_cache .pytest_cache .ruff_cache \
 		bench/peers/*/node_modules bench/peers/*/dist examples/*/node_modules
 	find src tests bench docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -149,6 +157,12 @@ $(DEV_SECRET):
 $(LOCK_VENV)/.installed:
 	@$(PYTHON) -m venv --clear $(LOCK_VENV)
 	@$(LOCK_VENV)/bin/python -m pip --quiet --disable-pip-version-check install "pip-tools>=7.5"
+	@touch $@
+
+# In an environment of its own, too: what looks for holes isn't among what is looked at.
+$(AUDIT_VENV)/.installed:
+	@$(PYTHON) -m venv --clear $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/python -m pip --quiet --disable-pip-version-check install "pip-audit>=2.9"
 	@touch $@
 
 # Hashes of every file of each release, and not a word about the index they were found in. Use

@@ -1,11 +1,12 @@
 -- Two roles instead of one: parley_owner makes and changes the tables (`parley migrate`), and
--- parley, the one that serves (`parley start`), can neither delete messages nor change tables.
+-- parley, the one that serves (`parley start`), can neither change nor delete messages, nor tables.
 -- For whoever may create roles and databases:
 --
 --   psql --set owner_password=SECRET --set password=ANOTHER --file deploy/postgres.sql postgres
 --   DATABASE_USER=parley_owner DATABASE_PASSWORD=SECRET parley migrate
+--   psql --username parley_owner --file deploy/postgres-rights.sql parley
 --
--- Run `parley migrate` again with each new version, before it is started.
+-- Run the last two again with each new version, before it is started.
 
 \set ON_ERROR_STOP on
 
@@ -20,8 +21,3 @@ GRANT CONNECT ON DATABASE parley TO parley, parley_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO parley;
 GRANT USAGE, CREATE ON SCHEMA public TO parley_owner;
-
--- What parley_owner makes, parley may use. Only a member of a role may say so for it.
-GRANT parley_owner TO CURRENT_USER;
-ALTER DEFAULT PRIVILEGES FOR ROLE parley_owner IN SCHEMA public
-    GRANT SELECT, INSERT, UPDATE ON TABLES TO parley;

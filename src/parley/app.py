@@ -34,6 +34,7 @@ from parley.socketio.options import Options
 from parley.socketio.peer_server import PeerServer
 from parley.socketio.server import Server
 from parley.web import asyncapi, health, page
+from parley.web.headers import UsualHeaders
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Parley:
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
             self._all_workers = AllWorkers(metrics, place.worker, self._node)
-        self.asgi = Starlette(
+        http = Starlette(
             routes=[
                 Route(PATH, PollingEndpoint(self.server.engine)),
                 asyncapi.route(__version__, settings.message_max_length),
@@ -117,6 +118,9 @@ class Parley:
                 *(page.routes(extras.ready_users) if settings.page else [Route("/", _index)]),
             ]
         )
+        # It would lead to whatever address the request's Host header names.
+        http.router.redirect_slashes = False
+        self.asgi = UsualHeaders(http)
 
     async def start(self) -> None:
         """Begin what goes on by itself; before connections are accepted."""
@@ -162,6 +166,7 @@ def _options(settings: Settings) -> Options:
         max_in_flight=settings.max_in_flight,
         limits=_limits(settings),
         origins=frozenset(settings.allowed_origins),
+        encrypted=bool(settings.tls_cert_file),
         keep_handshake=False,
     )
 

@@ -166,7 +166,11 @@ def _add_chat(commands: _Commands) -> None:
     chat.add_argument("--as", dest="user", metavar="USER", help="who you are")
     chat.add_argument("--to", metavar="USER", help="whom you write to")
     chat.add_argument("--url", default=_URL, help=f"the server (default: {_URL})")
-    chat.add_argument("--token", help="a token of yours, instead of one that is signed here")
+    chat.add_argument(
+        "--token",
+        help="a token of yours, instead of one that is signed here; - reads it from the standard "
+        "input. Others on this machine may see what is typed here: rather set PARLEY_TOKEN",
+    )
     chat.add_argument(
         "--data", type=Path, metavar="DIR", help="the data folder of `parley dev` (.parley)"
     )

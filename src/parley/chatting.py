@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from getpass import getpass
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -22,6 +24,9 @@ from parley.terminal.text import is_terminal, take_any_text
 
 _TTL: Final = 86_400
 """Seconds that a token is valid; every connection gets a new one."""
+TOKEN_VARIABLE: Final = "PARLEY_TOKEN"
+_LONGEST_TOKEN: Final = 65_536
+"""Bytes; no server takes one as long."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class Request(msgspec.Struct, frozen=True):
     to: str | None
     url: str
     token: str | None
-    """Without one, it is signed here."""
+    """``-``: it comes on the standard input.  Without one, it is signed here."""
     data: Path | None
     """The data folder of `parley dev`."""
     timeout: float
@@ -61,8 +66,8 @@ def chat(request: Request, environ: Mapping[str, str]) -> bool:
         ) from lost
     except Refused as refused:
         raise ClientError(
-            f"{request.url} refuses: {refused}. Give a token of that server's users with --token, "
-            "or set JWT_SECRET_KEY (or --data) to what it signs with."
+            f"{request.url} refuses: {refused}. Give a token of that server's users in "
+            f"{TOKEN_VARIABLE}, or set JWT_SECRET_KEY (or --data) to what it signs with."
         ) from refused
 
 
@@ -108,16 +113,39 @@ def _ready_users(data: Path | None) -> dict[str, UserId]:
 
 def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> Callable[[], str]:
     """What makes a token for each connection."""
-    given = request.token
-    if given is not None:
-        if request.user is not None:
-            raise ClientError("Give --as or --token, not both: a token says who you are.")
-        return lambda: given
     if request.user is None:
-        raise ClientError("Say who you are: --as USER, or --token TOKEN.")
+        given = _given_token(request, environ)
+        return lambda: given
+    if request.token is not None:
+        raise ClientError("Give --as or --token, not both: a token says who you are.")
     user = UUID(people.find(request.user))
     # A ready user is one of the data folder's server, whatever else is configured here.
     ready = request.user.lower() in people.names
     data = request.data or (devmode.DEFAULT_DATA if ready else None)
     signer = signing.find_secret(environ, data).signer
     return lambda: signer.token(user, _TTL)
+
+
+def _given_token(request: Request, environ: Mapping[str, str]) -> str:
+    token = request.token or environ.get(TOKEN_VARIABLE)
+    if token is None:
+        raise ClientError(
+            f"Say who you are: --as USER, or a token in the variable {TOKEN_VARIABLE}, or --token "
+            "- and the token on the standard input."
+        )
+    if token != "-":
+        return token
+    if sys.stdin is None:
+        raise ClientError("The standard input is closed: --token - reads the token there.")
+    token = getpass("Token: ") if is_terminal(sys.stdin) else _first_line(sys.stdin.fileno())
+    if not token.strip():
+        raise ClientError("No token came on the standard input: --token - reads its first line.")
+    return token.strip()
+
+
+def _first_line(pipe: int) -> str:
+    """The first line, and not a byte more: what follows are messages."""
+    line = bytearray()
+    while len(line) < _LONGEST_TOKEN and (byte := os.read(pipe, 1)) not in (b"", b"\n"):
+        line += byte
+    return line.decode("utf-8", "replace")

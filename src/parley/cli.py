@@ -86,6 +86,7 @@ def _start(arguments: argparse.Namespace) -> int:
     settings = load_settings({**os.environ, **overrides})
     logs.configure(settings.log_level, settings.log_format)
     _warn_of_short_secrets(settings)
+    _warn_of_open_origins(settings)
     with bind(settings.host, settings.port) as sock:
         if not arguments.watch:
             return _serve(settings, overrides, sock)
@@ -103,6 +104,15 @@ def _warn_of_short_secrets(settings: Settings) -> None:
     for name, secret in named.items():
         if 0 < len(secret.encode()) < _SHORT_SECRET:
             log.warning("%s is short", name, advice="32 random characters cannot be guessed")
+
+
+def _warn_of_open_origins(settings: Settings) -> None:
+    for origin in sorted({"*", "null"} & set(settings.allowed_origins)):
+        log.warning(
+            "pages of any web site may connect from the browsers of their visitors",
+            ALLOWED_ORIGINS=origin,
+            advice="name the origins of your own pages",
+        )
 
 
 def _serve(settings: Settings, overrides: dict[str, str], sock: socket.socket) -> int:

@@ -9,7 +9,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -25,6 +27,7 @@ from parley.listen import BACKLOG
 from parley.settings import Settings
 from parley.socketio.front import front_protocol
 from parley.socketio.websocket import websocket_protocol
+from parley.tls_files import ServerTls, TlsFile
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +63,15 @@ def serve(
     if settings.workers > 1:
         structlog.contextvars.bind_contextvars(worker=place.worker)
     processes.stop_with_parent()
+    tls = _server_tls(settings)
     if hasattr(signal, "SIGHUP") and settings.workers == 1:
-        signal.signal(signal.SIGHUP, _say_how_to_restart)
+        signal.signal(
+            signal.SIGHUP, partial(_renew_certificate, tls) if tls else _say_how_to_restart
+        )
     stopped_at_the_start = contextlib.suppress(asyncio.CancelledError)
     with stopped_at_the_start, asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, sock, on_ready, place, extras, clock))
+        node = _node(settings, place, extras, clock)
+        runner.run(_serve(settings, sock, tls, on_ready, node))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -79,19 +86,27 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 async def _serve(
     settings: Settings,
     sock: socket.socket,
+    tls: ServerTls | None,
     on_ready: Callable[[], None] | None,
-    place: Place,
-    extras: Extras,
-    clock: Clock,
+    node: AbstractAsyncContextManager[Parley],
 ) -> None:
     stop = _StopSignals()
+    async with node as parley:
+        server = _Server(_uvicorn_config(settings, parley, tls), parley, on_ready)
+        stop.server = server
+        await server.serve([sock])
+
+
+@contextlib.asynccontextmanager
+async def _node(
+    settings: Settings, place: Place, extras: Extras, clock: Clock
+) -> AsyncIterator[Parley]:
+    """A node that is ready for connections; closed at the end."""
     async with open_backends(settings, place) as backends:
         parley = Parley(settings, place, backends, clock, extras)
         try:
             await parley.start()
-            server = _Server(_uvicorn_config(settings, parley), parley, on_ready)
-            stop.server = server
-            await server.serve([sock])
+            yield parley
         finally:
             await parley.close()
 
@@ -168,7 +183,7 @@ class _Server(uvicorn.Server):
         logger.info("stopped")
 
 
-def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
+def _uvicorn_config(settings: Settings, parley: Parley, tls: ServerTls | None) -> uvicorn.Config:
     return uvicorn.Config(
         parley.asgi,
         ws=websocket_protocol({PATH: parley.server.engine}),
@@ -180,9 +195,25 @@ def _uvicorn_config(settings: Settings, parley: Parley) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # whom to believe is decided by TRUSTED_PROXIES
         timeout_graceful_shutdown=2,
-        ssl_certfile=settings.tls_cert_file or None,
-        ssl_keyfile=settings.tls_key_file or None,
+        ssl_context_factory=(lambda _, __: tls.context) if tls else None,
     )
+
+
+def _server_tls(settings: Settings) -> ServerTls | None:
+    if not settings.tls_cert_file:
+        return None
+    return ServerTls(
+        TlsFile("TLS_CERT_FILE", settings.tls_cert_file),
+        TlsFile("TLS_KEY_FILE", settings.tls_key_file),
+    )
+
+
+def _renew_certificate(tls: ServerTls, number: int, frame: FrameType | None) -> None:
+    problems = tls.renew()
+    for problem in problems:
+        logger.error("SIGHUP: the certificate stays as it was: %s", problem)
+    if not problems:
+        logger.info("SIGHUP: connections from now on get the certificate as it is now")
 
 
 def _say_how_to_restart(number: int, frame: FrameType | None) -> None:

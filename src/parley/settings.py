@@ -21,7 +21,7 @@ _Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 _Rate = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 NETWORK: Final = r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"
 _Network = Annotated[str, Meta(pattern=NETWORK)]
-_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\s]+)$")]
+_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s*?#@]+)$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,8 +165,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: Annotated[
         tuple[_Origin, ...],
         Meta(
-            description="Web origins whose pages may connect, separated by commas; * is any. "
-            "Empty: only pages from Parley's own address.",
+            description="Web origins whose pages may connect, separated by commas; * is any, and "
+            "not for the public. Empty: only pages from Parley's own address.",
             examples=["https://app.example.com,https://admin.example.com"],
         ),
     ] = ()

@@ -44,6 +44,32 @@ def key_pair_problems(certificate: TlsFile, key: TlsFile) -> Iterator[str]:
         )
 
 
+class ServerTls:
+    """What a server presents that speaks TLS itself."""
+
+    def __init__(self, certificate: TlsFile, key: TlsFile) -> None:
+        """The files must have no :func:`key_pair_problems`."""
+        self._files = certificate, key
+        # With the ciphers that Python thinks safe, whatever the machine's configuration says.
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._load()
+
+    def renew(self) -> list[str]:
+        """Take the files as they are now, for connections from now on.
+
+        Returns what is wrong with them; then all stays as it is.
+        """
+        problems = [*key_pair_problems(*self._files)]
+        if not problems:
+            self._load()
+        return problems
+
+    def _load(self) -> None:
+        certificate, key = self._files
+        self.context.load_cert_chain(certificate.path, key.path, password="")
+
+
 def authorities_problems(file: TlsFile) -> Iterator[str]:
     """What is wrong with a file of certificates to check others with; nothing if none is named."""
     if not file.path:

@@ -1,4 +1,8 @@
-"""The SQL that operators are given, on a server of its own."""
+"""The SQL that operators are given, on a server of its own.
+
+Parley serves with exactly the rights that it gives: with less it doesn't start, and no more is
+given.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from parley.errors import StoreBroken
 from parley.model import ChatId, UserId
 from parley.store.postgres import PostgresStore, migrate
 from parley.store.postgres_connect import PostgresOptions, connect
+from parley.store.postgres_schema import NEEDED
 from tests.services.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +39,16 @@ class Deployment:
             user=f"{USER}_owner", password=OWNER_PASSWORD, database=DATABASE
         )
         self.user = server.options(user=USER, password=USER_PASSWORD, database=DATABASE)
-        script = (ROOT / "deploy/postgres.sql").read_text().replace("parley", USER)
         options = {"owner_password": OWNER_PASSWORD, "password": USER_PASSWORD}
-        self.run(script, server.options(database="postgres"), **options)
+        self.run(deployed("postgres.sql"), server.options(database="postgres"), **options)
+
+    async def migrate(self) -> None:
+        """As operators do it with each version."""
+        await migrate(self.owner)
+        self.give_rights()
+
+    def give_rights(self) -> None:
+        self.run(deployed("postgres-rights.sql"), self.owner)
 
     def run(self, script: str, options: PostgresOptions, **variables: str) -> None:
         """Carry out a script of psql's."""
@@ -58,6 +70,11 @@ class Deployment:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def deployed(name: str) -> str:
+    """A script, for our user and database."""
+    return (ROOT / "deploy" / name).read_text().replace("parley", USER)
 
 
 @pytest.fixture
@@ -89,18 +106,81 @@ async def fetch(options: PostgresOptions, statement: str) -> list[Any]:
         await connection.close()
 
 
-async def test_who_serves_can_neither_make_tables_nor_delete(deployment: Deployment) -> None:
-    with pytest.raises(StoreBroken, match="parley migrate"):
-        await PostgresStore.open(deployment.user)
-    before, after = await migrate(deployment.owner)
-    assert before < after
-    store = await PostgresStore.open(deployment.user)
+async def works(options: PostgresOptions) -> None:
+    """Do all that a server does; fail if it may not."""
+    store = await PostgresStore.open(options)
     try:
-        committed = await store.commit([chat(user())], [])
+        first, second = chat(user()), chat(user(), chosen=True)
+        owner = first.receiver
+        assert seqs(await store.commit([first, second], [Receipt(owner, first.id)])) == [1, 1]
+        assert seqs(await store.commit([second], [])) == [None]
+        receipt = Receipt(second.receiver, second.id)
+        assert (await store.commit([], [receipt])).receipts == [Marked(second.sender)]
+        assert seqs(await store.commit([chat(owner)], [receipt])) == [2]
+        assert await store.heads([owner]) == {owner: 2}
+        assert [entry.seq for entry in await store.entries(owner, 0, 10)] == [1, 2]
+        assert [entry.seq for entry in await store.unreceived(owner, Page(10))] == [2]
+        assert [entry.seq for entry in await store.received_by(owner, Page(10))] == [1, 2]
+        assert await store.position(owner, first.id) == 1
+        assert await store.delivered(first.sender, owner, [first.id]) == {first.id}
+        await store.ping()
     finally:
         await store.close()
-    assert seqs(committed) == [1]
-    for statement in ("DELETE FROM chats", "TRUNCATE inbox", "CREATE TABLE mine ()"):
+
+
+async def test_the_rights_are_enough_and_each_is_needed(deployment: Deployment) -> None:
+    with pytest.raises(StoreBroken, match="parley migrate"):
+        await PostgresStore.open(deployment.user)
+    await deployment.migrate()
+    await works(deployment.user)
+    for table, right, column in NEEDED:
+        what = f"{right} ({column})" if column else right
+        await fetch(deployment.owner, f"REVOKE {right} ON {table} FROM {USER}")
+        with pytest.raises(StoreBroken, match=rf"GRANT {re.escape(what)} ON {table} TO"):
+            await PostgresStore.open(deployment.user)
+        deployment.give_rights()
+    await works(deployment.user)
+
+
+GRANTED = f"""
+SELECT table_name::text, privilege_type::text, '' AS column_name
+FROM information_schema.table_privileges WHERE grantee = '{USER}'
+UNION
+SELECT table_name::text, privilege_type::text, column_name::text
+FROM information_schema.column_privileges AS every
+WHERE grantee = '{USER}' AND NOT has_table_privilege(
+  '{USER}', format('%I.%I', table_schema, table_name), privilege_type)"""  # noqa: S608 - a constant
+SUPERFLUOUS = f"""
+SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls,
+  has_database_privilege('{USER}', '{DATABASE}', 'CREATE'),
+  has_database_privilege('{USER}', '{DATABASE}', 'TEMPORARY'),
+  has_schema_privilege('{USER}', 'public', 'CREATE'),
+  EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid)
+FROM pg_roles WHERE rolname = '{USER}'"""  # noqa: S608 - a constant
+NOT_ALLOWED = (
+    "DELETE FROM chats",
+    "TRUNCATE inbox",
+    "UPDATE chats SET message = 'never said'",
+    "UPDATE chats SET sender = receiver",
+    "UPDATE inbox SET seq = seq + 1",
+    "INSERT INTO schema_version (version) VALUES (99)",
+    "CREATE TABLE mine ()",
+    "CREATE TEMPORARY TABLE mine ()",
+    "CREATE SCHEMA mine",
+    "ALTER TABLE chats ADD mine int",
+    "DROP TABLE heads",
+    "COPY chats TO PROGRAM 'cat'",
+    "SELECT pg_read_file('PG_VERSION')",
+    "SELECT rolpassword FROM pg_authid",
+)
+
+
+async def test_nothing_more_is_granted(deployment: Deployment) -> None:
+    await deployment.migrate()
+    granted = {tuple(row) for row in await fetch(deployment.owner, GRANTED)}
+    assert granted == set(NEEDED)
+    assert [tuple(row) for row in await fetch(deployment.owner, SUPERFLUOUS)] == [(False,) * 5]
+    for statement in NOT_ALLOWED:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await fetch(deployment.user, statement)
 
@@ -108,6 +188,7 @@ async def test_who_serves_can_neither_make_tables_nor_delete(deployment: Deploym
 async def test_the_tables_can_be_partitioned(deployment: Deployment) -> None:
     await migrate(deployment.owner)
     deployment.run(partitioning(), deployment.owner)
+    deployment.give_rights()
     store = await PostgresStore.open(deployment.user)
     owners = [user() for _ in range(20)]
     try:
@@ -130,8 +211,8 @@ def user() -> UserId:
     return UserId(str(uuid4()))
 
 
-def chat(receiver: UserId) -> NewChat:
-    return NewChat(ChatId(str(uuid4())), user(), receiver, "hello", 1)
+def chat(receiver: UserId, *, chosen: bool = False) -> NewChat:
+    return NewChat(ChatId(str(uuid4())), user(), receiver, "hello", 1, chosen_id=chosen)
 
 
 def seqs(committed: Committed) -> list[int | None]:

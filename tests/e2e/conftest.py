@@ -25,7 +25,14 @@ TRANSPORTS = {
 }
 
 
-ON_POSTGRES_TOO = ("test_errors", "test_lists", "test_messages", "test_order", "test_receipts")
+ON_POSTGRES_TOO = (
+    "test_errors",
+    "test_lists",
+    "test_messages",
+    "test_order",
+    "test_privacy",
+    "test_receipts",
+)
 """The modules about what every server does, whatever it rests on."""
 
 

@@ -74,6 +74,38 @@ async def test_the_receiver_gets_them_and_nothing_of_the_sender_is_marked_receiv
     assert texts(await ann.unreceived()) == [f"{HUSH} unseen"]
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_token_from_the_pipe(server: ChatServer, chat: Chat, ending: str) -> None:
+    """Where nobody sees it in a list of processes; what follows is sent."""
+    first = f"{server.token(new_user())}{ending}".encode()
+
+    done = chat(
+        *("--token", "-", "--to", new_user(), "--url", server.url),
+        stdin=first + f"{HUSH} one\n{HUSH} two".encode(),
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.findall(rf"^stored  {UUID}  {HUSH} (.*)$", done.stdout.decode(), re.MULTILINE) == [
+        "one",
+        "two",
+    ]
+
+
+def test_a_token_from_a_variable(server: ChatServer, chat: Chat) -> None:
+    to = ("--to", new_user(), "--url", server.url)
+
+    done = chat(*to, PARLEY_TOKEN=server.token(new_user()))
+    assert (done.returncode, done.stderr) == (0, b"")
+
+    named = chat(*to, "--token", server.token(new_user()), PARLEY_TOKEN="another")
+    assert (named.returncode, named.stderr) == (0, b"")
+
+    signed = chat(
+        *to, "--as", new_user(), PARLEY_TOKEN="of somebody else", JWT_SECRET_KEY=server.secret
+    )
+    assert (signed.returncode, signed.stderr) == (0, b"")
+
+
 def test_names_and_secret_of_dev(tmp_path: Path, chat: Chat) -> None:
     data = devmode.open_data(tmp_path / ".parley")
     server = ChatServer(tmp_path, {"JWT_SECRET_KEY": data.secret})
@@ -252,9 +284,10 @@ def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: P
         ("--as {user} --to bob", "'bob' is nobody who is known here: write the UUID of a user"),
         ("--as {user}", "JWT_SECRET_KEY is missing"),
         ("--as {user} --data nowhere", "There is no secret in nowhere: run `parley dev --data"),
-        ("--to {user}", "Say who you are: --as USER, or --token TOKEN."),
+        ("--to {user}", "Say who you are: --as USER, or a token in the variable PARLEY_TOKEN"),
         ("--as {user} --token x --to {user}", "Give --as or --token, not both"),
         ("--token x", "Say whom the lines are for: --to USER."),
+        ("--token - --to {user}", "No token came on the standard input"),
         ("--token x --to {user} --url ftp://x", "ftp://x is not the address of a server"),
         ("--token x --to {user} --timeout soon", "'soon' is no number of seconds"),
     ],

@@ -170,6 +170,18 @@ def test_leaving_with_something_unsent(dev: ChatServer, chat: Chat) -> None:
     assert "Not known to be stored: 1 of your messages." in alice.text
 
 
+def test_a_token_that_is_typed_is_not_shown(dev: ChatServer, chat: Chat) -> None:
+    token = dev.token(new_user())
+    alice = chat("--token", "-", "--to", "bob", "--url", dev.url)
+    alice.wait_for("^Token: ")
+    alice.enter(token)
+    alice.wait_for("^Connected.$")
+    alice.enter("/quit")
+
+    assert alice.wait() == 0
+    assert token not in alice.text
+
+
 def test_a_server_that_is_away(tmp_path: Path, chat: Chat) -> None:
     url = ChatServer(tmp_path).url
 

@@ -139,6 +139,8 @@ def _arguments(options: RedisOptions) -> dict[str, Any]:
         "retry": Retry(NoBackoff(), 1),
         # The younger protocol would only bring pushes that nobody waits for.
         "protocol": 2,
+        # It would introduce itself otherwise, which not every user may.
+        "driver_info": None,
     }
 
 

@@ -55,7 +55,7 @@ class PollingEndpoint:
             await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response | None:
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and self._engine.origins.allow(request.headers):
             return self._preflight(request)
         try:
             answer = await self._answer(request)
@@ -214,11 +214,12 @@ class PollingEndpoint:
     def _allow_origin(self, request: Request, response: Response) -> None:
         response.headers["Cache-Control"] = "no-store"
         response.headers["Vary"] = "Origin"
-        origin = request.headers.get("origin")
-        if origin is not None and self._engine.allows(origin, request.headers.get("host", "")):
+        origins, origin = self._engine.origins, request.headers.get("origin")
+        if origins.any:
+            response.headers["Access-Control-Allow-Origin"] = "*"
+        elif origin is not None and origins.allow(request.headers):
             response.headers["Access-Control-Allow-Origin"] = origin
-            if "*" not in self._engine.options.origins:
-                response.headers["Access-Control-Allow-Credentials"] = "true"
+            response.headers["Access-Control-Allow-Credentials"] = "true"
 
 
 def _joined(headers: Headers) -> dict[str, str]:

@@ -17,6 +17,7 @@ from parley.socketio.deadlines import Deadline, Deadlines
 from parley.socketio.handshake import Handshake
 from parley.socketio.limiter import Limiter
 from parley.socketio.options import Options
+from parley.socketio.origins import Origins
 from parley.socketio.peers import NODE_LENGTH, RANDOM_BYTES, MovedSession, NoPeers, Peers, node_of
 from parley.socketio.protocol import (
     BAD_VERSION,
@@ -55,6 +56,7 @@ class Engine:
         if len(node) not in (0, NODE_LENGTH):
             raise ValueError(f"a process's name has {NODE_LENGTH} characters")
         self.options = options
+        self.origins = Origins(options.origins, encrypted=options.encrypted)
         self.node = node
         self.peers: Peers = peers or NoPeers()
         self.sessions: dict[str, Session] = {}
@@ -115,21 +117,12 @@ class Engine:
             return UNKNOWN_TRANSPORT
         if query.get("EIO") != PROTOCOL_VERSION:
             return BAD_VERSION
-        origin = headers.get("origin")
-        if origin is not None and not self.allows(origin, headers.get("host", "")):
-            return FORBIDDEN
-        return None
+        return None if self.origins.allow(headers) else FORBIDDEN
 
     def crowd(self, handshake: Handshake) -> Problem | None:
         """Why one more session can't begin now; None if it may, and then it must."""
         address = self.limiter.address(handshake.remote, handshake.headers)
         return None if self.limiter.admits(address) else TOO_MANY
-
-    def allows(self, origin: str, host: str) -> bool:
-        """True if pages of ``origin`` may connect to us, called ``host`` by them."""
-        origins = self.options.origins
-        own = origin.partition("://")[2].lower()
-        return "*" in origins or origin in origins or (own != "" and own == host.lower())
 
     def elsewhere(self, sid: str) -> bool:
         """True if a session of that id can only be in another process."""

@@ -112,5 +112,6 @@ def refuse(status: HTTPStatus, body: bytes, headers: tuple[tuple[str, str], ...]
     extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n{extra}Connection: close\r\n"
+        f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode("latin-1") + body

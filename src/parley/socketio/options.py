@@ -43,6 +43,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of web pages that may connect, besides the server's own; ``*`` is any."""
     limits: RateLimits = RateLimits()
     """How fast clients may send and connect; without any by default."""
+    encrypted: bool = False
+    """Clients speak TLS with this server itself, rather than with a proxy or not at all."""
     keep_handshake: bool = True
     """Keep request headers after the first namespace is joined (about 1 KB a session)."""
 

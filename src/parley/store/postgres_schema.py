@@ -19,13 +19,13 @@ LOCK: Final = int.from_bytes(b"parley")
 TABLES: Final = ("chats", "inbox", "heads")
 """Those of the first version, by which a database of Parley's is known."""
 NEEDED: Final = [
-    ("schema_version", "SELECT"),
-    *((table, right) for table in TABLES for right in ("SELECT", "INSERT")),
-    ("chats", "UPDATE"),
-    ("heads", "UPDATE"),
-    *(("revocations", right) for right in ("SELECT", "INSERT", "UPDATE")),
+    ("schema_version", "SELECT", ""),
+    *((table, right, "") for table in TABLES for right in ("SELECT", "INSERT")),
+    ("chats", "UPDATE", "received"),
+    ("heads", "UPDATE", "seq"),
+    *(("revocations", right, "") for right in ("SELECT", "INSERT", "UPDATE")),
 ]
-"""The rights without which we can't do our work."""
+"""The rights without which we can't do our work: table, right, and the column if not all of it."""
 
 SERVER: Final = """
 SELECT current_setting('server_version_num')::int / 10000,
@@ -34,8 +34,11 @@ FOUND: Final = """
 SELECT relname::text FROM pg_catalog.pg_class
 WHERE relname = ANY ($1::text[]) AND pg_catalog.pg_table_is_visible(oid)"""
 MISSING: Final = """
-SELECT right_, name FROM unnest($1::text[], $2::text[]) AS needed (name, right_)
-WHERE NOT has_table_privilege(name, right_)"""
+SELECT name, right_, part
+FROM unnest($1::text[], $2::text[], $3::text[]) AS needed (name, right_, part)
+WHERE NOT CASE part
+  WHEN '' THEN has_table_privilege(name, right_) ELSE has_column_privilege(name, part, right_)
+END"""
 
 
 async def prepare(options: PostgresOptions) -> tuple[int, int]:
@@ -139,11 +142,11 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
 
 
 async def _check_rights(connection: Any, options: PostgresOptions) -> None:
-    names, rights = [name for name, _ in NEEDED], [right for _, right in NEEDED]
-    missing = await connection.fetch(MISSING, names, rights)
+    missing = await connection.fetch(MISSING, *map(list, zip(*NEEDED, strict=True)))
     if missing:
         grants = " ".join(
-            f'GRANT {right} ON {name} TO "{options.user}";' for right, name in missing
+            f'GRANT {right}{part and f" ({part})"} ON {name} TO "{options.user}";'
+            for name, right, part in missing
         )
         raise StoreBroken(
             f"{options.user!r} may not use all of Parley's tables in the {_database(options)}; "

@@ -35,6 +35,9 @@ _NULL: Final = 2**32 - 1
 MAX_ANSWER: Final = 64 * 2**20
 """Bytes of all that one statement is answered with."""
 _DATA_ROW, _ERROR, _READY = b"DEZ"
+_QUOTING: Final = "DWq"
+"""Fields of an error that may quote what was to be stored, which isn't for the log: its detail, its
+context, and the query of a trigger."""
 
 
 def _message(kind: bytes, *parts: bytes) -> bytes:
@@ -85,7 +88,8 @@ def _row(message: bytes | bytearray) -> Row:
 
 def _error(message: bytes | bytearray) -> Exception:
     fields = message[_HEADER:].decode(errors="replace").split("\0")
-    error = asyncpg.PostgresError.new({field[0]: field[1:] for field in fields if field})
+    told = {field[0]: field[1:] for field in fields if field and field[0] not in _QUOTING}
+    error = asyncpg.PostgresError.new(told)
     # Its state says of what kind it is; some are of no error's.
     return error if isinstance(error, asyncpg.PostgresError) else Garbled("no error for an error")
 

@@ -48,9 +48,6 @@ def _file(path: Path) -> Route:
     async def serve(request: Request) -> Response:
         headers = {
             "Content-Security-Policy": _policy(request.headers.get("host", "")),
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
             # Kept, and asked about each time: all files of a page are of one version.
             "Cache-Control": "no-cache",
             "ETag": etag,
@@ -88,11 +85,6 @@ def _users(ready_users: ReadyUsers) -> Route:
         here = all(map(_is_loopback, (*_remotes(request), _hostname(request))))
         return Response(
             msgspec.json.encode(ready_users() if here else ()),
-            headers={
-                "Cache-Control": "no-store",
-                "Cross-Origin-Resource-Policy": "same-origin",
-                "X-Content-Type-Options": "nosniff",
-            },
             media_type="application/json",
         )
 

@@ -9,12 +9,10 @@ import msgspec
 import pytest
 
 from parley.socketio import protocol
-from parley.socketio.engine import Engine
-from parley.socketio.options import Options
 from parley.socketio.protocol import CloseReason, Problem
 from parley.socketio.session import State
 
-from . import Client, Recorder, Told, in_virtual_time, new_engine, until
+from . import Client, Recorder, in_virtual_time, new_engine, until
 
 # Opening
 
@@ -66,25 +64,6 @@ async def test_requests_are_checked(
     query: Mapping[str, str], headers: Mapping[str, str], problem: Problem | None
 ) -> None:
     assert new_engine().check(query, headers) == problem
-
-
-@pytest.mark.parametrize(
-    ("origins", "origin", "allowed"),
-    [
-        ([], "https://chat.test", True),
-        ([], "http://CHAT.test", True),
-        ([], "https://chat.test:8443", False),
-        ([], "https://chat.test.evil.test", False),
-        ([], "null", False),
-        (["https://app.test"], "https://app.test", True),
-        (["https://app.test"], "http://app.test", False),
-        (["https://app.test"], "https://chat.test", True),
-        (["*"], "https://evil.test", True),
-    ],
-)
-def test_origins(origins: list[str], origin: str, allowed: bool) -> None:
-    engine = Engine(Options(origins=frozenset(origins)), lambda session: Told())
-    assert engine.allows(origin, "chat.test") is allowed
 
 
 # The life of a session

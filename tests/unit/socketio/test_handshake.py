@@ -131,6 +131,8 @@ def test_refusal_is_a_complete_http_answer() -> None:
         "X-One": "1",
         "X-Two": "2",
         "Connection": "close",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
     }

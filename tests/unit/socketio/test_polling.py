@@ -365,3 +365,26 @@ async def test_preflight() -> None:
     assert answer.headers["access-control-allow-headers"] == "authorization"
     assert answer.headers["access-control-allow-methods"] == "GET, POST"
     assert answer.headers["access-control-allow-origin"] == "https://parley.test"
+
+
+async def test_preflight_of_a_page_that_may_not() -> None:
+    answer = await PollingClient().request("OPTIONS", (b"",), {}, origin="null").answered()
+    assert answer.status == 403
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert answer.headers["vary"] == "Origin"
+
+
+async def test_a_page_that_may_not_reads_no_answer() -> None:
+    client = PollingClient()
+    answer = await client.request("GET", origin="https://evil.test").answered()
+    assert (answer.status, answer.problem) == (403, {"code": 4, "message": "Forbidden"})
+    assert "access-control-allow-origin" not in answer.headers
+    assert client.engine.opened == 0
+
+
+async def test_any_origin_comes_without_credentials() -> None:
+    engine = Engine(Options(origins=frozenset("*")), lambda session: Told())
+    answer = await PollingClient(engine).request("GET", origin="https://app.test").answered()
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in answer.headers
