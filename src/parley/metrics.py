@@ -57,6 +57,11 @@ class Metrics:
         self._registry.register(_Totals(engine, gateway, rules))
         self._registry.register(_BusTotals(bus))
 
+    def look_inside(self, *collectors: Collector) -> None:
+        """Gather from these too; see :mod:`parley.metrics_tables`."""
+        for collector in collectors:
+            self._registry.register(collector)
+
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they are now."""
         return self._registry.collect()

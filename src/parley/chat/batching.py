@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from parley.chat.replies import internal, overloaded, store_unavailable
 from parley.errors import ChatError, StoreUnavailable
+from parley.incidents import fault
 
 logger = logging.getLogger(__name__)
 
@@ -131,14 +132,13 @@ class Batcher(Generic[Item, Result]):
             results = await self._run([item for item, _ in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
-        except StoreUnavailable as exc:
+        except StoreUnavailable:
             # What waits would fare the same, each batch after another long wait.
             batch += self._waiting
             self._waiting.clear()
-            logger.warning("the store did not answer %d requests: %s", len(batch), exc)
             return [store_unavailable()] * len(batch)
         except Exception:
-            logger.exception("a batch of %d failed", len(batch))
+            fault(logger, "a batch failed")
             return [internal()] * len(batch)
         return results
 
@@ -154,7 +154,7 @@ class Batcher(Generic[Item, Result]):
                     try:
                         done(result)
                     except Exception:
-                        logger.exception("a callback failed")
+                        fault(logger, "a callback failed")
         self._done += len(batch)
         if self._batch_done is not None:
             self._batch_done.set_result(None)

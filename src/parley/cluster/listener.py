@@ -14,6 +14,7 @@ from typing import Any, Final
 from parley.cluster import wire
 from parley.cluster.connection import Connection, LinkOptions
 from parley.cluster.wire import Answer, Call, Cancel, Failed, Message, TooLarge, WireError
+from parley.incidents import Incident, fault, tell
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +82,12 @@ class Served(Connection):
         listener, options = self._listener, self._options
         listener.unproven.add(self)
         if listener.closing or len(listener.unproven) > options.max_unproven:
-            self.lose("there are too many that have not proven themselves")
+            reason = "there are too many that have not proven themselves"
+            self._turn_away(reason)
+            self.lose(reason)
             return
         self._transport.write(wire.MAGIC + self._nonce)
-        self._timer = asyncio.get_running_loop().call_later(
-            options.connect_timeout, self.lose, "no proof in time"
-        )
+        self._timer = asyncio.get_running_loop().call_later(options.connect_timeout, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -102,6 +103,7 @@ class Served(Connection):
         nonces = self._nonce + self._take(wire.NONCE_SIZE)
         expected = wire.proof(self._listener.key, wire.CALLER, nonces)
         if not hmac.compare_digest(expected, self._take(wire.PROOF_SIZE)):
+            self._turn_away("it does not know this node's key")
             self._transport.write(wire.REFUSAL)
             self._transport.close()
             return
@@ -111,6 +113,15 @@ class Served(Connection):
         self._listener.links.add(self)
         self._transport.write(wire.proof(self._listener.key, wire.NODE, nonces))
         self._begin()
+
+    def _give_up(self) -> None:
+        reason = "no proof in time"
+        self._turn_away(reason)
+        self.lose(reason)
+
+    def _turn_away(self, reason: str) -> None:
+        text = "somebody at the nodes' port was turned away"
+        tell(logger, Incident.LINK_REFUSED, text, reason=reason, subject=reason)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Call):
@@ -152,5 +163,5 @@ class Served(Connection):
         for known in self._listener.errors:
             if isinstance(error, known):
                 return Failed(call.id, known.__name__)
-        logger.error("%s, called by another node, failed", call.method, exc_info=error)
+        fault(logger, f"{call.method}, called by another node, failed", error)
         return Failed(call.id, _FAULT)

@@ -56,6 +56,8 @@ class PollingEndpoint:
             answer = await self._answer(request)
         except ClientDisconnect:
             return None
+        if answer.status != HTTPStatus.OK:
+            self._engine.refuse(answer.status, PollingTransport.name)
         response = Response(answer.body, answer.status, media_type=answer.media_type)
         if self._engine.draining and self._engine.elsewhere(request.query_params.get("sid", "")):
             # We stop, the session doesn't: its next request had better reach a process that stays.

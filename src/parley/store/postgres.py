@@ -7,6 +7,7 @@ around it, it costs one round trip and can't be left half done.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
@@ -14,6 +15,7 @@ import asyncpg
 
 from parley.chat.ports import Committed, NewChat, Page, Receipt
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, tell
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store import postgres_statements as sql
 from parley.store.postgres_commit import Batch, Key, as_list, keys
@@ -23,6 +25,8 @@ from parley.store.postgres_schema import prepare
 from parley.store.postgres_writer import Writer
 
 __all__ = ["PostgresOptions", "PostgresStore", "migrate"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -172,12 +176,13 @@ class PostgresStore:
                 return batch.outcome()
             try:
                 [row] = await self._writer.fetch(batch.statement, *batch.arguments)
-            except asyncpg.UniqueViolationError:
+            except asyncpg.UniqueViolationError as error:
+                _retried(error)
                 # Ids that nobody chose begin at random: that one exists is so unlikely that it is
                 # looked for only now.
                 suspects = list(chats)
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                pass  # undone by the server, for the sake of others
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+                _retried(error)  # undone by the server, for the sake of others
             else:
                 return batch.outcome(*row)
         raise StoreUnavailable(f"others got in the way of a commit {ATTEMPTS} times")
@@ -224,3 +229,10 @@ class PostgresStore:
         if newest:
             entries.reverse()
         return entries
+
+
+def _retried(error: asyncpg.PostgresError) -> None:
+    """Not the error's own words, which may quote a user's id."""
+    name = type(error).__name__
+    text = "a commit is tried again"
+    tell(logger, Incident.COMMIT_RETRIED, text, reason=name, subject=name)

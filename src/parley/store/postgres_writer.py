@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 
+from parley.incidents import Incident, tell
 from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
 from parley.store.postgres_wire import Row, Wire
+
+logger = logging.getLogger(__name__)
 
 
 class Writer:
@@ -54,6 +58,9 @@ class Writer:
 
     async def _renew(self, deadline: float) -> Wire:
         if self._wire is not None:
+            if self._wire.lost:
+                text = "the connection for commits is made anew"
+                tell(logger, Incident.STORE_RECONNECTED, text, reason=LOST)
             self._wire.abort(ConnectionError(LOST))
         async with asyncio.timeout_at(deadline):
             connection = await connect(self._options)
