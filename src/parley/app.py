@@ -71,7 +71,7 @@ class Parley:
             node=self._node.name if self._node else "",
             peers=self._node.peers if self._node else None,
         )
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         self._delivery = Delivery(
             store,
             bus,
