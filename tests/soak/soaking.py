@@ -18,9 +18,9 @@ from tests.soak.looking import Look, Sample, at_rest, looks
 
 SETTINGS: Final = {
     "LOG_LEVEL": "info",
-    "PING_INTERVAL": "2",
-    "PING_TIMEOUT": "2",
-    "CONNECT_TIMEOUT": "3",
+    "PING_INTERVAL": "5",
+    "PING_TIMEOUT": "10",
+    "CONNECT_TIMEOUT": "5",
     "DATABASE_POOL_SIZE": "2",
 }
 """Of the servers: clients that are gone without a word are missed soon."""

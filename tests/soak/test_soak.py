@@ -37,11 +37,12 @@ async def test_two_nodes_forget_their_clients_and_redis_does(
         settings = {**postgres.environment(database), **redis, **SETTINGS}
         with nodes.running(Cluster(tmp_path, settings)) as cluster:
             before = redis_server.ask("PUBSUB", "CHANNELS", channels)
+            assert len(before) == 1  # that of all nodes
             report = await soak(SHORT, [cluster, *cluster.nodes], cluster.nodes)
             assert redis_server.ask("PUBSUB", "CHANNELS", channels) == before
     check(report)
-    moved = sum(sample.servers[0].tables["served_links"] for sample in report.samples)
-    assert moved  # the balancer spread the clients' requests: nodes talked to one another
+    # The balancer spread the clients' requests: the nodes talked to one another.
+    assert any(server.tables["served_links"] for server in report.after)
 
 
 def test_what_stays_behind_is_seen() -> None:

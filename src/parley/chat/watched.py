@@ -6,8 +6,8 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Final
 
 from parley.chat.ports import Committed, NewChat, Page, Receipt, Store
@@ -96,17 +96,33 @@ class WatchedStore:
     async def close(self) -> None:
         await self._real.close()
 
-    @contextmanager
-    def _watched(self, operation: str) -> Iterator[None]:
-        began = time.perf_counter()
-        self.under_way += 1
-        try:
-            yield
-        except StoreUnavailable as exc:
-            self.failures[operation] += 1
-            text, kind = "the store did not answer", Incident.STORE_FAILED
-            tell(logger, kind, text, reason=exc, subject=operation, operation=operation)
-            raise
-        finally:
-            self.under_way -= 1
-            self.durations[operation].add(time.perf_counter() - began)
+    def _watched(self, operation: str) -> _Call:
+        return _Call(self, operation)
+
+
+class _Call:
+    """One call under way.  No generator, which would take three times as long."""
+
+    __slots__ = ("_began", "_operation", "_store")
+
+    def __init__(self, store: WatchedStore, operation: str) -> None:
+        self._store = store
+        self._operation = operation
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> None:
+        self._store.under_way += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        store, operation = self._store, self._operation
+        store.under_way -= 1
+        store.durations[operation].add(time.perf_counter() - self._began)
+        if isinstance(exc, StoreUnavailable):
+            store.failures[operation] += 1
+            text, told = "the store did not answer", Incident.STORE_FAILED
+            tell(logger, told, text, reason=exc, subject=operation, operation=operation)
