@@ -43,8 +43,8 @@ async def test_refused_requests(own_server: ChatServer, http: aiohttp.ClientSess
     query = {"EIO": "4", "transport": "polling", "sid": "gone"}
     async with http.get(f"{own_server.url}/socket.io/", params=query) as response:
         assert response.status == 400
-    refused = own_server.metrics()['parley_requests_refused_total{status="400",transport="polling"}']
-    assert refused == 1
+    metric = 'parley_requests_refused_total{status="400",transport="polling"}'
+    assert own_server.metrics()[metric] == 1
     (line,) = lines(own_server, "request_refused")
     assert (line["reason"], line["transport"]) == ("400", "polling")
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/parley.rules.yml"
 DASHBOARD = ROOT / "deploy/grafana/parley.json"
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
+FORMATS = ("", "humanize", "humanize1024", "humanizeDuration", "humanizePercentage")
 LATER = {"rate_limited"}
 """Codes that a rule may name before there is one."""
 
@@ -149,7 +150,7 @@ def test_an_alert_says_what_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     for template in re.findall(r"\{\{(.*?)\}\}", notes["summary"] + notes["description"]):
         variable, _, function = map(str.strip, template.partition("|"))
         assert re.fullmatch(r"\$value|\$labels\.(instance|operation)", variable)
-        assert function in ("", "humanize", "humanize1024", "humanizeDuration", "humanizePercentage")
+        assert function in FORMATS
     page, _, anchor = notes["runbook"].partition("#")
     assert page == "docs/operations.md"
     assert anchor == rule["alert"].lower()
@@ -163,9 +164,7 @@ def test_each_alert_has_a_section_and_each_section_an_alert() -> None:
 def test_the_page_has_every_metric_and_no_other(families: dict[str, set[str]]) -> None:
     rows = re.findall(r"^\| ((?:`(?:parley|process)_.*?`(?:, )?)+) \|", PAGE, re.MULTILINE)
     named = set(re.findall(r"`((?:parley|process)_\w+)", " ".join(rows)))
-    told = {
-        name if name in named else f"{name}_total" for name in families
-    }
+    told = {name if name in named else f"{name}_total" for name in families}
     assert named == told
 
 

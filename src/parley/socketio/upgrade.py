@@ -149,11 +149,11 @@ class RemoteUpgrade:
                 await self._go_on(moved)
 
     def _fail(self, error: Exception) -> None:
-        name = type(error).__name__
-        text = "a session could not be taken over from another process"
-        tell(logger, Incident.MOVE_FAILED, text, reason=str(error) or name, subject=name)
-        if self._step is not _Step.ENDED:
+        if self._step is not _Step.ENDED:  # else the client has gone, and it doesn't matter
             self._step = _Step.ENDED
+            name = type(error).__name__
+            text = "a session could not be taken over from another process"
+            tell(logger, Incident.MOVE_FAILED, text, reason=str(error) or name, subject=name)
             self._websocket.give_up()
 
     async def _go_on(self, moved: MovedSession) -> None:
