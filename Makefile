@@ -21,7 +21,7 @@ export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov fuzz \
+.PHONY: help install dev example-fastapi example-express test test-unit test-e2e test-chaos test-cov fuzz soak \
 	lint format pre-commit docs budgets bench bench-quick lock audit-deps clean
 
 # Lists the targets that have a text behind `##`, below the headings behind `##@`.
@@ -58,7 +58,7 @@ test-unit: $(INSTALLED) ## Run the fast tests, of one part at a time
 
 test-e2e: $(INSTALLED) ## Run the tests with real servers and real clients
 	$(BIN)/python -m pytest tests/e2e tests/conformance tests/cluster tests/page tests/examples \
-		tests/docs $(ARGS)
+		tests/docs tests/soak $(ARGS)
 
 test-chaos: $(INSTALLED) ## Break everything, again and again, while clients write (some 15 minutes)
 	PARLEY_CHAOS=long $(BIN)/python -m pytest tests/chaos $(ARGS)
@@ -68,6 +68,8 @@ test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 
 fuzz: $(INSTALLED) ## Feed every parser hostile input, other than `make test` did, for 10 minutes
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+soak: $(INSTALLED) ## Let a crowd come and go for 10 minutes: nothing of it may stay in the servers
+	$(BIN)/python -m tests.soak $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs

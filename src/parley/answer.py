@@ -63,6 +63,11 @@ class Answer(Generic[T]):
         """An exception has come."""
         return self._error is not None
 
+    @property
+    def error(self) -> BaseException | None:
+        """The exception, if one has come."""
+        return self._error
+
     def pass_to(self, other: Answer[T]) -> None:
         """Give ``other`` what has come."""
         if self._error is not None:

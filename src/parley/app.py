@@ -22,9 +22,12 @@ from parley.chat.receipts import Receipts
 from parley.chat.repair import Intervals
 from parley.chat.revocations import Revocations
 from parley.chat.service import ChatService, Hooks, Limits
+from parley.chat.watched import WatchedStore
 from parley.gateway import Gateway, Rules, encode_message, encode_received
+from parley.incidents import Incident, tell
 from parley.metrics import Metrics
 from parley.metrics_merge import AllWorkers
+from parley.metrics_tables import Incidents, StoreCalls, TableSizes
 from parley.settings import Settings
 from parley.socketio.addresses import Proxies
 from parley.socketio.door import Bounds, Door, room_to_wait
@@ -64,7 +67,7 @@ class Parley:
         clock: Clock,
         extras: Extras = NO_EXTRAS,
     ) -> None:
-        store, bus, self._node = backends.store, backends.bus, backends.node
+        store, bus, self._node = WatchedStore(backends.store), backends.bus, backends.node
         self._grace = settings.shutdown_grace
         self._stop_by: float | None = None
         """When the grace ends, in the loop's time; None before it has begun."""
@@ -74,7 +77,7 @@ class Parley:
             peers=self._node.peers if self._node else None,
         )
         self.door = Door(Bounds(max_waiting=room_to_wait()), self.server.engine.deadlines)
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         self._delivery = Delivery(
             store,
             bus,
@@ -105,6 +108,17 @@ class Parley:
         metrics.watch_door(self.door)
         if self._node is not None:
             metrics.watch_node(self._node.refused)
+        metrics.look_inside(
+            Incidents(self.server.engine),
+            StoreCalls(store),
+            TableSizes(
+                self.server.engine.sizes,
+                self._delivery.sizes,
+                lambda: {"followers": receipts.followers},
+                bus.sizes,
+                *((self._node.sizes,) if self._node else ()),
+            ),
+        )
         self._all_workers: AllWorkers | None = None
         if self._node is not None and settings.workers > 1:
             self._all_workers = AllWorkers(metrics, place.worker, self._node)
@@ -141,7 +155,8 @@ class Parley:
             async with asyncio.timeout_at(self._stop_by):
                 await self._service.close()
         except TimeoutError:
-            logger.warning("the store did not answer in time: what waited for it is given up")
+            text = "the store did not answer in time: what waited for it is given up"
+            tell(logger, Incident.STOP_CUT_SHORT, text, reason="the grace is over")
         await self._revocations.close()
         await self._delivery.shut_down()
         self.server.engine.close()

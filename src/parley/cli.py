@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import signal
@@ -210,6 +211,9 @@ def _dev(arguments: argparse.Namespace) -> int:
         url = url_of(sock, tls=bool(settings.tls_cert_file))
         on_terminal = is_terminal(sys.stdout)
         if on_terminal:
+            if settings.log_level == "info":
+                # What clients are told is on the terminal in lines of its own.
+                logging.getLogger("parley.gateway").setLevel(logging.WARNING)
             take_any_text(sys.stdout)
             paint = Paint(wants_colours(sys.stdout))
             banner = devmode.short_banner(data, url, paint)

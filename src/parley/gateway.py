@@ -25,6 +25,7 @@ from parley.chat.replies import internal, rate_limited
 from parley.chat.service import ChatService
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.event_data import DELIVERY_QUESTION, DRAFT, RECEIVED_MARK, read_query
+from parley.incidents import Incident, fault, tell
 from parley.model import Chat, ChatId, UserId
 from parley.socketio.deadlines import Timed
 from parley.socketio.events import Event
@@ -197,11 +198,14 @@ class Gateway:
             if exc.code is ErrorCode.TOO_MANY_CONNECTIONS:
                 raise self._refused(exc) from None
             self.errors[exc.code] += 1
+            text, code = "a connection could not be prepared", exc.code
+            tell(logger, Incident.CONNECT_REFUSED, text, reason=code, subject=code)
             raise ConnectUnavailable from exc
 
     def _refused(self, error: ChatError) -> ConnectRefused:
         self.errors[error.code] += 1
-        logger.debug("refused a connection: %s", error.code)
+        text, code = "a connection was refused", error.code
+        tell(logger, Incident.CONNECT_REFUSED, text, reason=code, subject=code)
         return ConnectRefused(error.message, {"code": error.code})
 
     def _connected(self, socket: Socket, auth: dict[str, Any]) -> None:
@@ -351,7 +355,7 @@ class Gateway:
         except ChatError as exc:
             self._fail(socket, event, exc)
         except Exception:
-            logger.exception("the event %r failed", event.name)
+            fault(logger, f"the event {event.name!r} failed")
             self._fail(socket, event, internal())
         finally:
             device.answering = None
@@ -378,7 +382,7 @@ class Gateway:
             except PacketError:
                 raise
             except Exception:
-                logger.exception("the event %r failed", event.name[:_SHOWN])
+                fault(logger, f"the event {event.name[:_SHOWN]!r} failed")
                 self._fail(socket, event, internal())
             return None
 
@@ -390,8 +394,10 @@ class Gateway:
 
     def _send_error(self, socket: Socket, error: ChatError, event: str | None) -> ErrorReply:
         self.errors[error.code] += 1
+        text, code = "a client was told of an error", error.code
+        tell(logger, Incident.EVENT_REFUSED, text, reason=code, subject=code)
         reply = ErrorReply(
-            _user(socket), error.message, error.code, event, error.retryable, error.retry_after
+            _user(socket), error.message, code, event, error.retryable, error.retry_after
         )
         socket.send(encode_event(NAMESPACE, _encode(["error", reply])))
         return reply

@@ -17,6 +17,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from parley.incidents import FIELDS
+
 REDACTED = "[redacted]"
 
 _NEVER_LOGGED = frozenset(
@@ -55,11 +57,17 @@ def configure(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[_add_fields, *shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     _route_stdlib(handler, level.upper())
+
+
+def _add_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Those that :mod:`parley.incidents` gave the record of the standard library's logger."""
+    event.update(getattr(event["_record"], FIELDS, {}))
+    return event
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

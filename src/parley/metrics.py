@@ -70,6 +70,11 @@ class Metrics:
         """Gather what its port for other nodes refused, by reason, too."""
         self._registry.register(_NodeTotals(refused))
 
+    def look_inside(self, *collectors: Collector) -> None:
+        """Gather from these too; see :mod:`parley.metrics_tables`."""
+        for collector in collectors:
+            self._registry.register(collector)
+
     def collect(self) -> Iterable[Metric]:
         """All metrics, as they are now."""
         return self._registry.collect()
@@ -204,7 +209,7 @@ class _DoorTotals(Collector):
         door = self._door
         yield _gauge("connections_waiting", "Connections without a request.", door.waiting)
         refused = CounterMetricFamily(
-            "parley_requests_refused",
+            "parley_strangers_refused",
             "Connections closed, and requests refused, before they were looked at.",
             labels=["reason"],
         )

@@ -17,6 +17,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from parley.errors import BackendAway
+from parley.incidents import Incident, tell
 from parley.metrics import Metrics
 from parley.socketio.peers import PeerGone, PeerUnreachable
 
@@ -103,7 +104,8 @@ class AllWorkers:
         try:
             names = await self._siblings.siblings()
         except BackendAway as exc:
-            logger.warning("only one worker's metrics are shown: %s", exc)
+            text = "only one worker's metrics are shown"
+            tell(logger, Incident.METRICS_MISSING, text, reason=exc, subject="registry")
             names = []
         pages = [self._siblings.ask(name, self.METHOD, b"") for name in names]
         pages.append(self.own(b""))
@@ -120,7 +122,8 @@ async def _within_time(page: Coroutine[Any, Any, bytes]) -> bytes | None:
         async with asyncio.timeout(_TIMEOUT):
             return await page
     except (PeerGone, PeerUnreachable, TimeoutError) as exc:
-        logger.warning("a worker's metrics are not shown: %s", exc)
+        text, reason = "a worker's metrics are not shown", str(exc) or type(exc).__name__
+        tell(logger, Incident.METRICS_MISSING, text, reason=reason, subject="call")
         return None
 
 
@@ -137,7 +140,8 @@ def _families(worker: str, page: bytes) -> list[_Family]:
     try:
         return _decode(page)
     except msgspec.DecodeError as exc:
-        logger.warning("the metrics of worker %s can't be read: %s", worker, exc)
+        text = f"the metrics of worker {worker} can't be read"
+        tell(logger, Incident.METRICS_MISSING, text, reason=exc, subject="page")
         return []
 
 

@@ -23,6 +23,7 @@ from parley.app import NO_EXTRAS, PATH, Extras, Parley
 from parley.backends import Place, open_backends
 from parley.chat.ports import Clock
 from parley.clock import SystemClock
+from parley.incidents import Incident, tell
 from parley.listen import BACKLOG
 from parley.settings import Settings
 from parley.socketio.front import front_protocol
@@ -211,7 +212,8 @@ def _server_tls(settings: Settings) -> ServerTls | None:
 def _renew_certificate(tls: ServerTls, number: int, frame: FrameType | None) -> None:
     problems = tls.renew()
     for problem in problems:
-        logger.error("SIGHUP: the certificate stays as it was: %s", problem)
+        text = "SIGHUP: the certificate stays as it was"
+        tell(logger, Incident.CERTIFICATE_REFUSED, text, reason=problem, always=True)
     if not problems:
         logger.info("SIGHUP: connections from now on get the certificate as it is now")
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from parley import processes
+from parley.incidents import Incident
 
 log = structlog.get_logger()
 
@@ -110,7 +111,9 @@ class Supervisor:
     def _restart(self, worker: _Worker) -> None:
         if worker.ended_at is None:
             worker.ended_at = time.monotonic()
-            log.error("a worker ended", worker=worker.number, status=worker.process.exitcode)
+            status = worker.process.exitcode
+            more = {"kind": Incident.WORKER_ENDED, "reason": f"exit status {status}"}
+            log.error("a worker ended", worker=worker.number, status=status, **more)
         elif time.monotonic() > worker.ended_at + _RESTART_WAIT:
             self._start(worker)
 

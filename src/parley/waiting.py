@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from parley.errors import BackendAway, BackendBroken
+from parley.incidents import Incident, tell
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ async def wait_for(name: str, attempt: Callable[[], Awaitable[T]], seconds: floa
                 ) from exc
             if not told or now - reminded >= _REMIND:
                 left = seconds - (now - started)
-                logger.warning("waiting for %s, %.0f seconds more: %s", name, left, exc)
+                text = f"waiting for {name}, {left:.0f} seconds more"
+                tell(logger, Incident.BACKEND_AWAITED, text, reason=exc, always=True, backend=name)
                 told, reminded = True, now
         await asyncio.sleep(_RETRY)

@@ -62,7 +62,7 @@ async def test_a_flood_is_refused_and_what_is_refused_is_not_stored(
     assert await bob.unreceived() == taken
     assert ann.undisturbed
     assert server.metrics()[REFUSED] == len(errors)
-    assert server.log().count("is over the limit") == 1
+    assert server.log().count("is over a limit") == 1
 
 
 async def test_who_waits_and_sends_again_gets_all_through_in_order(

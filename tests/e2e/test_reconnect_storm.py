@@ -12,7 +12,7 @@ from .clients import Devices
 from .server import PATIENCE, ChatServer, new_user
 from .sockets import Stream, begin_websocket, text_frame
 
-TROUBLE = ("parley_errors_total", "parley_requests_refused_total")
+TROUBLE = ("parley_errors_total", "parley_requests_refused_total", "parley_strangers_refused_total")
 POLLING = {"EIO": "4", "transport": "polling"}
 
 

@@ -18,16 +18,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 
-VOCABULARY = ("parley.answer", "parley.errors", "parley.model")
+VOCABULARY = ("parley.answer", "parley.errors", "parley.incidents", "parley.model")
 DRIVERS = ("aiosqlite", "asyncpg", "coredis", "glide", "hiredis", "psycopg", "redis", "sqlite3")
 SERVERS = ("http", "httptools", "socket", "ssl", "starlette", "uvicorn", "uvloop", "websockets")
 
 # A package or module, and what of Parley it may import besides itself.
 LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.errors": (),
+    "parley.incidents": (),
     "parley.model": (),
     "parley.clock": (),
-    "parley.socketio": ("parley.errors",),
+    "parley.socketio": ("parley.errors", "parley.incidents"),
     "parley.chat": VOCABULARY,
     "parley.store": ("parley.chat.ports", *VOCABULARY),
     "parley.keys": ("parley.chat.jws", "parley.chat.ports", *VOCABULARY),
@@ -42,6 +43,7 @@ LAYERS: Mapping[str, tuple[str, ...]] = {
     "parley.event_data": ("parley.chat", "parley.socketio"),
     "parley.gateway": ("parley.chat", "parley.event_data", "parley.socketio", *VOCABULARY),
     "parley.metrics": ("parley.chat", "parley.gateway", "parley.socketio", *VOCABULARY),
+    "parley.metrics_tables": ("parley.chat", "parley.socketio", *VOCABULARY),
     "parley.metrics_merge": ("parley.metrics", "parley.socketio.peers", *VOCABULARY),
     "parley.web": (
         "parley.chat",

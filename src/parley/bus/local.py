@@ -49,5 +49,8 @@ class LocalBus:
     def unsubscribe(self, owner: UserId) -> None:
         self._subscribed.discard(owner)
 
+    def sizes(self) -> dict[str, int]:
+        return {"bus_channels": len(self._subscribed), "bus_links": 0}
+
     async def close(self) -> None:
         self._subscribed.clear()

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +21,7 @@ from parley.bus.redis_link import RedisLink
 from parley.bus.redis_payload import NOTICE, PayloadFormat, unpack
 from parley.bus.redis_routes import RedisRoutes
 from parley.errors import BusBroken, BusUnavailable
+from parley.incidents import Incident, fault, tell
 from parley.model import UserId
 from parley.redis_options import RedisOptions
 
@@ -35,7 +35,6 @@ _CHUNK: Final = 1000
 """Channels that are joined at a time after a loss."""
 _LAST_WORDS: Final = 1.0
 """Seconds that the last publishes have to reach Redis at the end."""
-_COMPLAINTS_EVERY: Final = 60.0
 
 
 class RedisBus:
@@ -63,7 +62,6 @@ class RedisBus:
         """The link that told of the last disturbance."""
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
-        self._complain = _Complaints()
         self.losses = 0
         """Times that the bus went away, in whole or in part."""
         self.dropped = 0
@@ -150,6 +148,9 @@ class RedisBus:
     def unsubscribe(self, owner: UserId) -> None:
         self._channels.unwant(owner)
 
+    def sizes(self) -> dict[str, int]:
+        return {"bus_channels": len(self._by_name), "bus_links": len(self._routes.links)}
+
     async def close(self) -> None:
         """Give the last publishes a second to reach Redis, and end everything.  Idempotent."""
         if self._closed:
@@ -186,17 +187,20 @@ class RedisBus:
             elif self._hear is not None:
                 self._hear(channel.owner, push[1])
         except Exception:
-            logger.exception("a push could not be handed over")
+            fault(logger, "a push could not be handed over")
 
     def _drop(self, link: RedisLink | None) -> None:
         """What was to be published was not; on ``link``, if there is one."""
         self.dropped += 1
-        if link is not None:
-            self._complain("slow", f"Redis at {link.address} reads too slowly: pushes are dropped")
+        reason = "there is no link" if link is None else f"Redis at {link.address} reads too slowly"
+        subject = "away" if link is None else "slow"
+        text = "a push to other nodes is dropped"
+        tell(logger, Incident.BUS_DROPPED, text, reason=reason, subject=subject)
 
     def _misheard(self) -> None:
         self.malformed += 1
-        self._complain("foreign", "what arrived on a channel of ours is not Parley's")
+        text = "what arrived on a channel of ours is not Parley's"
+        tell(logger, Incident.BUS_MALFORMED, text, reason="it can't be read")
 
     def on_subscribed(self, link: RedisLink, name: bytes) -> None:
         self._channels.subscribed(link, name)
@@ -211,7 +215,8 @@ class RedisBus:
         elif error.startswith("CLUSTERDOWN "):
             self._disturb(error, link)
         else:
-            self._complain("refused", f"Redis at {link.address} refuses: {error}")
+            text = f"Redis at {link.address} refuses a command"
+            tell(logger, Incident.BUS_REFUSED, text, reason=error)
 
     def on_lost(self, link: RedisLink, reason: Exception) -> None:
         self._routes.forget(link)
@@ -230,7 +235,8 @@ class RedisBus:
         if self._connected:
             self._connected = False
             self.losses += 1
-            logger.warning("the bus is away, pushes to other nodes may be late: %s", reason)
+            text = "the bus is away, pushes to other nodes may be late"
+            tell(logger, Incident.BUS_LOST, text, reason=reason, always=True)
 
     async def _keep(self) -> None:
         """Repair the bus whenever it is disturbed."""
@@ -256,13 +262,15 @@ class RedisBus:
         try:
             await self._routes.refresh(self._witness)
         except BusUnavailable as exc:
-            logger.debug("the bus can't be repaired yet: %s", exc)
+            text = "the bus can't be repaired yet"
+            tell(logger, Incident.BUS_REPAIR_FAILED, text, reason=exc, subject="away")
             self._disturbed.set()
         except BusBroken as exc:
-            self._complain("broken", f"the bus stays away until somebody helps: {exc}")
+            text = "the bus stays away until somebody helps"
+            tell(logger, Incident.BUS_REPAIR_FAILED, text, reason=exc, subject="broken")
             self._disturbed.set()
         except Exception:
-            logger.exception("the bus could not be repaired")
+            fault(logger, "the bus could not be repaired")
             self._disturbed.set()
         await self._rejoin()  # what can be
         if not self._disturbed.is_set():
@@ -286,20 +294,7 @@ class RedisBus:
         try:
             self._restored()
         except Exception:
-            logger.exception("what follows the bus' return failed")
-
-
-class _Complaints:
-    """Log lines about what may happen very often: one a minute of each kind."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, float] = {}
-
-    def __call__(self, kind: str, text: str) -> None:
-        now = time.monotonic()
-        if now >= self._next.get(kind, 0.0):
-            self._next[kind] = now + _COMPLAINTS_EVERY
-            logger.warning("%s (told at most once a minute)", text)
+            fault(logger, "what follows the bus' return failed")
 
 
 def _jittered(pause: float) -> float:

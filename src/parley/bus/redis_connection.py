@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 import hiredis
 
 from parley.errors import BusBroken, BusUnavailable
+from parley.incidents import fault
 from parley.redis_options import RedisOptions
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class RedisConnection(asyncio.Protocol):
             self.abort(_babble(self.address))
         except Exception:
             # An answer of another shape than its question's, or no room for it.
-            logger.exception("what Redis at %s sent can't be handled", self.address)
+            fault(logger, f"what Redis at {self.address} sent can't be handled")
             self.abort(BusUnavailable(f"Redis at {self.address} sent what nobody can read"))
         if self._unparsed > MAX_REPLY:
             self.abort(BusUnavailable(f"Redis at {self.address} sent a reply without an end"))

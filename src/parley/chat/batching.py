@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from parley.answer import Answer
 from parley.chat.replies import internal, overloaded, store_unavailable
 from parley.errors import ChatError, StoreUnavailable
+from parley.incidents import fault
 
 logger = logging.getLogger(__name__)
 
@@ -193,14 +194,13 @@ class Batcher(Generic[Item, Result]):
             results = answer.result()
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} items")
-        except StoreUnavailable as exc:
+        except StoreUnavailable:
             # What waits would fare the same, each batch after another long wait.
             batch += self._waiting
             self._waiting.clear()
-            logger.warning("the store did not answer %d requests: %s", len(batch), exc)
             return [store_unavailable()] * len(batch)
         except (Exception, asyncio.CancelledError):
-            logger.exception("a batch of %d failed", len(batch))
+            fault(logger, "a batch failed")
             return [internal()] * len(batch)
         return results
 
@@ -216,7 +216,7 @@ class Batcher(Generic[Item, Result]):
                     try:
                         done(result)
                     except Exception:
-                        logger.exception("a callback failed")
+                        fault(logger, "a callback failed")
                 start = stop
         if start < len(batch):
             asyncio.get_running_loop().call_soon(self._tell, start)

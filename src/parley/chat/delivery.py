@@ -72,6 +72,14 @@ class Delivery:
         """Times that the store had to be read for pushes that did not arrive."""
         return self._repair.gaps_filled
 
+    def sizes(self) -> dict[str, int]:
+        """How much is in each internal table; one repair is always under way."""
+        return {
+            "inboxes": len(self._inboxes),
+            "inboxes_opening": len(self._opening),
+            "repairs": self._repair.under_way,
+        }
+
     def publish(self, chat: Chat, seq: int) -> None:
         """A chat has been committed: send it on its way to its receiver."""
         self._bus.publish(chat.receiver, seq, self._encode(chat))

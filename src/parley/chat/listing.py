@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final, TypeAlias
 
@@ -19,8 +18,6 @@ from parley.chat.ports import Page, Store
 from parley.chat.replies import bad_request, not_found, store_unavailable
 from parley.errors import StoreUnavailable
 from parley.model import ChatId, InboxEntry, UserId
-
-logger = logging.getLogger(__name__)
 
 _PAGE: Final = 200
 _MAX_LISTS: Final = 4
@@ -164,5 +161,4 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as exc:
-        logger.warning("the store did not answer: %s", exc)
         raise store_unavailable() from exc

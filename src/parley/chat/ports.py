@@ -251,6 +251,10 @@ class Bus(Protocol):
     malformed: int
     """What arrived and was not Parley's."""
 
+    def sizes(self) -> Mapping[str, int]:
+        """How much is in each internal table, by the same names at any time."""
+        ...
+
     @property
     def connected(self) -> bool:
         """False while nothing can be carried, as far as this end knows."""

@@ -7,7 +7,6 @@ the store knows, and can be asked.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Annotated, Final
 
@@ -19,8 +18,6 @@ from parley.chat.ports import Bus, Receipt, Store
 from parley.chat.replies import bad_request, store_unavailable
 from parley.errors import StoreUnavailable
 from parley.model import ChatId, UserId
-
-logger = logging.getLogger(__name__)
 
 MAX_ASKED: Final = 100
 """Chats that one question may name."""
@@ -98,9 +95,13 @@ class Receipts:
         try:
             found = await self._store.delivered(sender, UserId(receiver), asked)
         except StoreUnavailable as exc:
-            logger.warning("the store did not answer: %s", exc)
             raise store_unavailable() from exc
         return _encode([each for each in asked if each in found])
+
+    @property
+    def followers(self) -> int:
+        """Users of whom a device is told of receipts."""
+        return len(self._devices)
 
     def _hear(self, sender: UserId, packet: bytes) -> None:
         for device in self._devices.get(sender, ()):

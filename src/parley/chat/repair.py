@@ -19,6 +19,7 @@ import msgspec
 from parley.chat.inbox import Inbox
 from parley.chat.ports import Bus, Store
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, fault, tell
 from parley.model import InboxEntry, UserId
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,11 @@ class Repair:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def under_way(self) -> int:
+        """Gaps being filled, and the one task that compares."""
+        return len(self._tasks)
+
     def check(self, inbox: Inbox) -> None:
         """Fill the inbox if it is known to miss something."""
         if inbox.missing and not inbox.filling:
@@ -105,7 +111,8 @@ class Repair:
         for entry in entries:
             if entry.seq != last + 1:
                 # Numbers have no gaps: what is missing here was deleted, and won't come.
-                logger.error("a user's inbox has gaps in the store: run `parley audit`")
+                text = "a user's inbox has gaps in the store: run `parley audit`"
+                tell(logger, Incident.INBOX_GAPPED, text, reason="messages were deleted")
                 inbox.skip(entry.seq - 1)
             last = entry.seq
             self._take(inbox, entry)
@@ -121,15 +128,18 @@ class Repair:
                 try:
                     if await self.read(inbox):
                         self.gaps_filled += 1
+                        text = "a push was missing and is read from the store"
+                        tell(logger, Incident.GAP_FILLED, text, reason=self._why())
                         retries = 0
                         continue
                     retries += 1
-                except StoreUnavailable as exc:
-                    logger.warning("can't fill a gap while the store is away: %s", exc)
+                except StoreUnavailable:
+                    pass  # it is told by the store
                 except Exception:
-                    logger.exception("filling a gap failed")
+                    fault(logger, "filling a gap failed")
                 if retries > MAX_RETRIES:
-                    logger.warning("the bus told of a message that does not exist")
+                    text = "the bus told of a message that does not exist"
+                    tell(logger, Incident.GAP_DISBELIEVED, text, reason="the store has none")
                     inbox.disbelieve()
                 else:
                     await asyncio.sleep(RETRY_WAIT)
@@ -173,17 +183,18 @@ class Repair:
         before = {owner: inbox.position for owner, inbox in self._of(owners)}
         try:
             heads = await self._store.heads(owners)
-        except StoreUnavailable as exc:
-            logger.debug("can't compare inboxes while the store is away: %s", exc)
-            return
+        except StoreUnavailable:
+            return  # it is told by the store
         except Exception:
-            logger.exception("comparing inboxes failed")
+            fault(logger, "comparing inboxes failed")
             return
         for owner, inbox in self._of(owners):
             position = before.get(owner)
             if position is not None and heads[owner] < position == inbox.position:
                 # What was pushed is no more: an older copy of the store has taken over.
-                logger.error("the store has lost chats: a user's inbox ends before it did")
+                text = "the store has lost chats: a user's inbox ends before it did"
+                lost = f"{position - heads[owner]} positions"
+                tell(logger, Incident.INBOX_REWOUND, text, reason=lost)
                 inbox.rewind(heads[owner])
             inbox.hear(heads[owner])
             self.check(inbox)
@@ -194,6 +205,9 @@ class Repair:
             inbox = self._inboxes.get(owner)
             if inbox is not None:
                 yield owner, inbox
+
+    def _why(self) -> str:
+        return "the bus lost it" if self._bus.connected else "the bus is away"
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -17,6 +17,7 @@ from typing import Final
 
 from parley.chat.ports import Bus, Clock, Revocation, RevocationStore
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, fault, tell
 from parley.model import UserId
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks for changes."""
 _SPACING: Final = 0.05
 """Seconds between two looks, at least, whatever the bus says."""
+_OPERATION: Final = "revocations"
+"""As the store's failures are told."""
 _PAGE: Final = 500
 
 
@@ -47,7 +50,6 @@ class Revocations:
         self._on_revoked: Callable[[AbstractSet[UserId]], None] = _nobody_cares
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._away = False
         bus.on_revocations(self._hurry.set)
 
     def find(self, user: UserId, issued_at: float | None) -> Revocation | None:
@@ -93,20 +95,26 @@ class Revocations:
             newest = await self._store.newest()
             if newest < self._version:
                 # An older copy of the store has taken over; what was known is kept.
-                logger.error("the store has lost revocations")
+                text = "kicked users may have been let in again"
+                why = "the store has lost revocations"
+                tell(logger, Incident.REVOCATIONS_LOST, text, reason=why)
                 self._loaded = False
             if not self._loaded:
                 await self._load(newest)
             elif newest > self._version:
                 await self._read(until_after=-1)
         except StoreUnavailable as exc:
-            if not self._away:
-                logger.warning("the store does not tell which tokens are revoked: %s", exc)
-            self._away = True
+            text = "the store does not tell which tokens are revoked"
+            tell(
+                logger,
+                Incident.STORE_FAILED,
+                text,
+                reason=exc,
+                subject=_OPERATION,
+                operation=_OPERATION,
+            )
         except Exception:
-            logger.exception("looking for revoked tokens failed")
-        else:
-            self._away = False
+            fault(logger, "looking for revoked tokens failed")
 
     async def _load(self, newest: int) -> None:
         """Read those that count, and not those that have ended: these may be many."""

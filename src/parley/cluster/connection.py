@@ -9,6 +9,7 @@ from typing import cast
 import msgspec
 
 from parley.cluster.wire import Beat, FrameReader, Message, WireError, encode
+from parley.incidents import Incident, tell
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ class Connection(asyncio.Protocol):
                 if not isinstance(message, Beat):
                     self._receive(message)
         except WireError as error:
-            logger.warning("a link between nodes is given up: %s", error)
+            text = "a link between nodes is given up"
+            tell(logger, Incident.LINK_REFUSED, text, reason=error, subject="words")
             self.lose(str(error))
 
     def _beat(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from parley.cluster import wire
 from parley.cluster.connection import Connection, LinkOptions
 from parley.cluster.wire import Answer, Call, Cancel, Failed, Message, TooLarge, WireError
+from parley.incidents import Incident, fault, tell
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,6 @@ _UNKNOWN: Final = "no such method"
 _BUSY: Final = "too many calls"
 _CANCELLED: Final = "cancelled"
 _TOO_LARGE: Final = "the answer is too large"
-_SAY_EVERY: Final = 60.0
-"""Seconds between two log lines about connections that were refused for one reason."""
 # Why a connection was refused; labels of the metric.
 _CROWDED: Final = "crowded"
 _SILENT: Final = "no proof in time"
@@ -62,7 +61,6 @@ class Listener:
         self.running: set[asyncio.Task[bytes]] = set()
         self.closing = False
         self._server: asyncio.Server | None = None
-        self._said: dict[str, float] = {}
 
     def admit(self, connection: Served) -> None:
         """A new one, which has to prove itself; the oldest that has not yet may have to go.
@@ -77,16 +75,10 @@ class Listener:
             oldest.lose("there are too many that have not proven themselves")
 
     def refuse(self, reason: str) -> None:
-        """Count it; say so once in a while."""
+        """Count it, and tell."""
         self.refused[reason] += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._said.get(reason, -_SAY_EVERY) >= _SAY_EVERY:
-            self._said[reason] = now
-            logger.warning(
-                "who connected to the port for other nodes is none: %s (%d so far)",
-                reason,
-                self.refused[reason],
-            )
+        text = "who connected to the port for other nodes is none"
+        tell(logger, Incident.LINK_REFUSED, text, reason=reason, subject=reason)
 
     async def start(self, sock: socket.socket) -> None:
         """Accept connections on a bound socket, which is the listener's from now on."""
@@ -195,5 +187,5 @@ class Served(Connection):
         for known in self._listener.errors:
             if isinstance(error, known):
                 return Failed(call.id, known.__name__)
-        logger.error("%s, called by another node, failed", call.method, exc_info=error)
+        fault(logger, f"{call.method}, called by another node, failed", error)
         return Failed(call.id, _FAULT)

@@ -23,6 +23,7 @@ from parley.cluster.presence import RedisPresence
 from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
 from parley.cluster.registry import NodeRecord, Registry
 from parley.errors import BusBroken, ListenError
+from parley.incidents import Incident, fault, tell
 from parley.redis_options import RedisOptions
 from parley.socketio.peers import Peers
 
@@ -135,6 +136,16 @@ class Node:
         """As :meth:`ClusterPeers.ask`."""
         return await self.peers.ask(node, method, payload)
 
+    def sizes(self) -> dict[str, int]:
+        """How much is in each internal table."""
+        listener = self._listener
+        return {
+            **self.peers.sizes(),
+            "served_links": len(listener.links) if listener else 0,
+            "served_calls": len(listener.running) if listener else 0,
+            "presence": len(self.presence),
+        }
+
     async def close(self) -> None:
         """Stop being known, then stop listening; what is under way is cancelled.  Idempotent."""
         if self._publishing is not None:
@@ -176,12 +187,12 @@ class Node:
                     f"Redis does not let Parley keep its keys ({error}). Check REDIS_USERNAME and "
                     "REDIS_PASSWORD, and the rights of that user."
                 ) from error
-            if not self._away:
-                logger.warning("Redis is away, others may not find this node: %s", error)
+            text = "Redis is away, others may not find this node"
+            tell(logger, Incident.NODE_UNKNOWN, text, reason=error, always=not self._away)
             self._away = True
         except Exception:
             # Whatever it is, a node that is not known any more would be worse.
-            logger.exception("Redis could not be told that this node lives")
+            fault(logger, "Redis could not be told that this node lives")
         else:
             if self._away:
                 logger.info("Redis is back")

@@ -14,6 +14,7 @@ from parley.cluster.listener import Method
 from parley.cluster.redis_client import RedisUnavailable
 from parley.cluster.registry import Registry
 from parley.cluster.wire import UNREADABLE
+from parley.incidents import Incident, fault, tell
 from parley.socketio.peers import (
     MovedSession,
     PeerGone,
@@ -74,6 +75,9 @@ class ClusterPeers:
         try:
             return await link.call(method, payload)
         except (LinkLost, CallFailed) as error:
+            subject = type(error).__name__
+            text = "another node did not answer"
+            tell(logger, Incident.CALL_FAILED, text, reason=error, subject=subject, node=node)
             raise PeerUnreachable(str(error)) from error
 
     async def close(self) -> None:
@@ -84,6 +88,10 @@ class ClusterPeers:
             task.cancel()
         await asyncio.gather(*connecting, return_exceptions=True)
         await asyncio.gather(*(link.close() for link in list(self._links.values())))
+
+    def sizes(self) -> dict[str, int]:
+        """How much is in each internal table."""
+        return {"peer_links": len(self._links), "peer_connects": len(self._connecting)}
 
     # -- parley.socketio.peers.Peers
 
@@ -142,7 +150,7 @@ class ClusterPeers:
         except (OSError, LinkLost) as error:
             return self._failed(node, PeerUnreachable, error)
         except Exception:
-            logger.exception("connecting to node %s failed", node)
+            fault(logger, f"connecting to node {node} failed")
             return self._failed(node, PeerUnreachable, None)
         self._failures.pop(node, None)
         self._links[node] = link
@@ -150,9 +158,12 @@ class ClusterPeers:
         return link
 
     def _failed(self, node: str, error: type[_Error], cause: Exception | None) -> type[_Error]:
-        if cause is not None and node not in self._failures:
+        if cause is not None:
+            always = node not in self._failures
             reason = "no answer in time" if isinstance(cause, TimeoutError) else cause
-            logger.warning("node %s can't be reached: %s", node, reason)
+            text = f"node {node} can't be reached"
+            kind = Incident.NODE_UNREACHABLE
+            tell(logger, kind, text, reason=reason, always=always, node=node)
         if len(self._failures) >= _MAX_FAILURES:
             self._failures.clear()
         until = asyncio.get_running_loop().time() + _PAUSE
@@ -162,7 +173,8 @@ class ClusterPeers:
     def _forget(self, node: str, link: Link) -> None:
         if self._links.get(node) is link:
             del self._links[node]
-            logger.info("the link to node %s has ended: %s", node, link.reason)
+            text = f"the link to node {node} has ended"
+            tell(logger, Incident.LINK_LOST, text, reason=link.reason, always=True, node=node)
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], answer: bytes) -> T:
@@ -170,7 +182,8 @@ def _read(decoder: msgspec.msgpack.Decoder[T], answer: bytes) -> T:
     try:
         return decoder.decode(answer)
     except UNREADABLE as error:
-        logger.warning("a node's answer can't be read: %s", error)
+        text = "a node's answer can't be read"
+        tell(logger, Incident.CALL_FAILED, text, reason=error, subject="answer")
         raise PeerUnreachable("its answer can't be read") from error
 
 

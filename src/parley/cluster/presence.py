@@ -37,6 +37,10 @@ class RedisPresence:
         self._changed: set[UserId] | None = None
         """Those whom Redis may know wrongly; None if it may not know anything."""
 
+    def __len__(self) -> int:
+        """How many users are here."""
+        return len(self._here)
+
     def joined(self, user: UserId) -> None:
         self._here[user] = None
         if self._changed is not None:

@@ -18,6 +18,7 @@ import msgspec
 
 from parley.chat.ports import Key
 from parley.errors import KeysBroken, KeysUnavailable
+from parley.incidents import Incident, fault, tell
 from parley.keys.fetch import fetch
 from parley.keys.public import ALGORITHMS, MOST_KEYS, PublicKey, UnusableKey, read_jwk
 from parley.keys.ring import fitting
@@ -137,7 +138,7 @@ class PublishedKeys:
             self._complain(error)
         except Exception:
             self.failed += 1
-            logger.exception("fetching the keys of JWT_JWKS_URL failed")
+            fault(logger, "fetching the keys of JWT_JWKS_URL failed")
         else:
             if not self._healthy:
                 logger.info("the keys of JWT_JWKS_URL can be had again")
@@ -148,8 +149,8 @@ class PublishedKeys:
 
     def _complain(self, error: Exception) -> None:
         self.failed += 1
-        level = logging.WARNING if self._healthy else logging.DEBUG
-        logger.log(level, "no keys from JWT_JWKS_URL, those from before still count: %s", error)
+        text = "no keys from JWT_JWKS_URL, those from before still count"
+        tell(logger, Incident.KEYS_AWAY, text, reason=error)
 
     async def _fetch(self) -> None:
         self._began = asyncio.get_running_loop().time()
@@ -159,7 +160,8 @@ class PublishedKeys:
             self._document = document
             logger.info("keys from JWT_JWKS_URL: %d", len(self._keys))
             for complaint in ignored:
-                logger.warning("JWT_JWKS_URL has %s; it is ignored", complaint)
+                text = "JWT_JWKS_URL has a key that is ignored"
+                tell(logger, Incident.KEY_IGNORED, text, reason=complaint, always=True)
         self.fetched += 1
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from parley.incidents import fault
 from parley.socketio.deadlines import Deadline, Deadlines
 
 logger = logging.getLogger(__name__)
@@ -66,4 +67,4 @@ def call_back(callback: AckCallback, answer: list[Any] | AckTimeout) -> None:
     try:
         callback(answer)
     except Exception:
-        logger.exception("the callback of an acknowledgement failed")
+        fault(logger, "the callback of an acknowledgement failed")

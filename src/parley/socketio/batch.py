@@ -7,6 +7,8 @@ import logging
 from types import TracebackType
 from typing import Protocol
 
+from parley.incidents import fault
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,4 +57,4 @@ class Batch:
             try:
                 writer.flush()
             except Exception:
-                logger.exception("writing to a connection failed")
+                fault(logger, "writing to a connection failed")

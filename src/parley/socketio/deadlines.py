@@ -13,6 +13,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from parley.incidents import fault
+
 logger = logging.getLogger(__name__)
 
 STALLED_AFTER = 0.5
@@ -146,4 +148,4 @@ class Deadlines:
         try:
             timed.due()
         except Exception:
-            logger.exception("a deadline's callback failed")
+            fault(logger, "a deadline's callback failed")

@@ -7,7 +7,6 @@ Such connections are cheap to make, and nothing is lost with them.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import logging
 import os
@@ -17,12 +16,11 @@ from typing import Final
 
 import msgspec
 
+from parley.incidents import Incident, tell
 from parley.socketio.deadlines import Deadlines, Timed
 
 logger = logging.getLogger(__name__)
 
-_SAY_EVERY: Final = 60.0
-"""Seconds between two log lines about one reason."""
 _MOST_WAITING: Final = 4096
 """Above what the kernel's queue of new connections holds: a burst of clients that all mean it is
 accepted at once, before the first of them can be read."""
@@ -87,7 +85,6 @@ class Door:
         self.deadlines = deadlines
         self.refused: Counter[Refusal] = Counter()
         self._waiting: dict[Waiting, None] = {}
-        self._said: dict[Refusal, float] = {}
 
     @property
     def waiting(self) -> int:
@@ -110,14 +107,10 @@ class Door:
         self.deadlines.cancel(connection)
 
     def refuse(self, reason: Refusal) -> None:
-        """Count it; say so once in a while."""
+        """Count it, and tell."""
         self.refused[reason] += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._said.get(reason, -_SAY_EVERY) >= _SAY_EVERY:
-            self._said[reason] = now
-            logger.warning(
-                "a connection was refused: %s (%d so far)", reason.value, self.refused[reason]
-            )
+        text = "a connection was refused"
+        tell(logger, Incident.STRANGER_REFUSED, text, reason=reason.value, subject=reason.value)
 
 
 def room_to_wait() -> int:

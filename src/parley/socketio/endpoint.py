@@ -61,6 +61,8 @@ class PollingEndpoint:
             answer = await self._answer(request)
         except ClientDisconnect:
             return None
+        if answer.status != HTTPStatus.OK:
+            self._engine.refuse(answer.status, PollingTransport.name)
         response = Response(answer.body, answer.status, media_type=answer.media_type)
         if answer.status == TOO_MANY.status:
             response.headers.update(dict(TOO_MANY.headers))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from parley.incidents import Incident, tell
 from parley.socketio.batch import Batch
 from parley.socketio.deadlines import Deadline, Deadlines
 from parley.socketio.handshake import Handshake
@@ -33,6 +34,16 @@ from parley.socketio.session import Handler, Session, Transport
 
 logger = logging.getLogger(__name__)
 
+_CUTS: Final = frozenset(
+    {
+        CloseReason.PING_TIMEOUT,
+        CloseReason.PARSE_ERROR,
+        CloseReason.CONNECT_TIMEOUT,
+        CloseReason.FORCED,
+        CloseReason.SLOW,
+    }
+)
+"""Ends that were neither the client's wish nor the network's."""
 LAST_FETCH: Final = 1.0
 """Seconds that a polling client has, when the server stops, to fetch its last answers."""
 
@@ -70,6 +81,8 @@ class Engine:
         """Sessions taken over from other processes so far; those that left are in ``closed``."""
         self.closed: Counter[CloseReason] = Counter()
         """Sessions closed so far, by reason."""
+        self.refused: Counter[tuple[int, str]] = Counter()
+        """Requests refused so far, by HTTP status and transport."""
         self._lingering: dict[str, tuple[Transport, Deadline]] = {}
         self._accept = accept
         self.batch = Batch()
@@ -132,8 +145,29 @@ class Engine:
         """Drop a session that has closed."""
         self.sessions.pop(session.sid, None)
         self.closed[reason] += 1
+        if reason in _CUTS:
+            text = "a client was disconnected"
+            tell(logger, Incident.CLIENT_CUT, text, reason=reason, subject=reason)
         if self._empty is not None and not self.sessions:
             self._empty.set()
+
+    def refuse(self, status: int, transport: str) -> None:
+        """A request or a handshake has been answered with that status, which is no success."""
+        self.refused[status, transport] += 1
+        kind, text = Incident.REQUEST_REFUSED, "a request was refused"
+        subject = f"{transport} {status}"
+        tell(logger, kind, text, reason=int(status), subject=subject, transport=transport)
+
+    def sizes(self) -> dict[str, int]:
+        """How much is in each internal table; nothing but for its clients."""
+        return {
+            "sessions": len(self.sessions),
+            "lingering_transports": len(self._lingering),
+            "deadlines": len(self.deadlines),
+            "waiting_requests": len(self._waiting),
+            "session_moves": len(self._tasks),
+            "unanswered_events": sum(each.in_flight for each in self.sessions.values()),
+        }
 
     def linger(self, session: Session) -> None:
         """Keep a closed session's transport for a client that will ask for its last words."""
@@ -195,7 +229,9 @@ class Engine:
             session.close_unless_busy()
         await self._until_empty(grace - min(grace, LAST_FETCH))
         if self.sessions:
-            logger.warning("%d sessions did not end in time; cutting them off", len(self.sessions))
+            left = f"{len(self.sessions)} sessions did not end in time"
+            text = f"{left}; cutting them off"
+            tell(logger, Incident.STOP_CUT_SHORT, text, reason=left)
         for session in list(self.sessions.values()):
             session.close(CloseReason.SHUTDOWN)
 

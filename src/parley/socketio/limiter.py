@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from parley.incidents import Incident, count, tell
 from parley.socketio.deadlines import Deadline, Deadlines
 from parley.socketio.limits import Ledger, Rate, RateLimits
 
@@ -168,10 +169,12 @@ class Limiter:
     def report(self, name: str, limit: str) -> None:
         """Log that something of somebody's is refused, unless that was done lately."""
         if name in self._reported or len(self._reported) >= _MOST_REPORTED:
+            count(Incident.RATE_LIMITED)
             return
         self._reported[name] = _now()
         self._sweep_soon()
-        logger.warning("%s is over the limit %s; what it sends is refused for now", name, limit)
+        text = f"{name} is over a limit, and refused for now"
+        tell(logger, Incident.RATE_LIMITED, text, reason=limit, always=True, who=name)
 
     def close(self) -> None:
         """Forget who has to wait."""

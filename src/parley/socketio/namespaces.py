@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from parley.incidents import fault
 from parley.socketio import packets
 from parley.socketio.acks import AckCallback, Acks, AckTimeout, call_back
 from parley.socketio.events import Event
@@ -319,7 +320,7 @@ class Namespace:
         except PacketError:
             raise
         except Exception:
-            logger.exception("the handler of an event failed")
+            fault(logger, "the handler of an event failed")
             return
         if running is not None:
             socket.session.hold()
@@ -340,7 +341,7 @@ class Namespace:
             try:
                 self._excess(socket, Event(socket, name, raw, ack_id, None), wait)
             except Exception:
-                logger.exception("the handler of events in excess failed")
+                fault(logger, "the handler of events in excess failed")
 
     def connected(self, socket: Socket, auth: dict[str, Any]) -> None:
         """Call the on_connect handler."""
@@ -348,7 +349,7 @@ class Namespace:
             try:
                 self._connected(socket, auth)
             except Exception:
-                logger.exception("the connect handler failed")
+                fault(logger, "the connect handler failed")
 
     def disconnected(self, socket: Socket, reason: CloseReason) -> None:
         """Call the on_disconnect handler."""
@@ -356,7 +357,7 @@ class Namespace:
             try:
                 self._disconnected(socket, reason)
             except Exception:
-                logger.exception("the disconnect handler failed")
+                fault(logger, "the disconnect handler failed")
 
     def authorization(self, socket: Socket, auth: dict[str, Any]) -> Awaitable[None] | None:
         """Call the authorize handler."""
@@ -377,7 +378,7 @@ class Namespace:
             if isinstance(exc, PacketError):
                 session.close(CloseReason.PARSE_ERROR)
             else:
-                logger.error("the handler of an event failed", exc_info=exc)
+                fault(logger, "the handler of an event failed", exc)
         session.release()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from parley.incidents import fault
 from parley.socketio import polling
 from parley.socketio.deadlines import Deadline
 from parley.socketio.engine import Engine
@@ -124,7 +125,7 @@ class _Departure:
         try:
             connection = self._handler.export()
         except Exception as exc:
-            logger.exception("a socket can't be exported")
+            fault(logger, "a socket can't be exported")
             raise UpgradeRefused("a socket can't be exported") from exc
         outbox = self._polling.take_all()
         session.close(CloseReason.MOVED)

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from parley.incidents import Incident, fault, tell
 from parley.socketio import packets
 from parley.socketio.deadlines import Deadline, Timed
 from parley.socketio.engine import Engine
@@ -142,8 +143,11 @@ class Connection(Timed):
             async with asyncio.timeout(self.session.engine.options.upgrade_timeout):
                 await self._restore([self._arrived(socket) for socket in moved.sockets])
         except Exception as exc:
-            if not isinstance(exc, ConnectUnavailable):
-                logger.error("a session that moved here can't go on", exc_info=exc)
+            text = "a session that moved here can't go on"
+            if isinstance(exc, ConnectUnavailable):
+                tell(logger, Incident.MOVE_FAILED, text, reason="the application is not ready")
+            else:
+                fault(logger, text, exc)
             self.session.close(CloseReason.FORCED)
         for binary, message in moved.incomplete:
             if binary:
@@ -308,7 +312,7 @@ class Connection(Timed):
     def _not_authorized(self, socket: Socket, exc: BaseException) -> None:
         if not isinstance(exc, ConnectRefused):
             if not isinstance(exc, ConnectUnavailable):
-                logger.error("the authorize handler failed", exc_info=exc)
+                fault(logger, "the authorize handler failed", exc)
             self.session.close(CloseReason.FORCED)
             return
         self._remove(socket)

@@ -290,6 +290,11 @@ class Session(Timed):
     # -- back-pressure: the client is read only as fast as it can be served
 
     @property
+    def in_flight(self) -> int:
+        """Events that were read and have yet to be answered, by their weight."""
+        return self._in_flight
+
+    @property
     def busy(self) -> bool:
         """True while something that was read has yet to be answered."""
         return self._in_flight > 0

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 from typing import Protocol
 
+from parley.incidents import Incident, tell
 from parley.socketio.engine import Engine
 from parley.socketio.peers import MovedSession, PeerGone, PeerUnreachable, UpgradeRefused
 from parley.socketio.polling import PollingTransport
 from parley.socketio.protocol import PROBE_PING, PROBE_PONG, UPGRADE
 from parley.socketio.session import MovableHandler, Session, Transport
+
+logger = logging.getLogger(__name__)
 
 _FAILURES = (PeerGone, PeerUnreachable, UpgradeRefused)
 
@@ -121,8 +125,8 @@ class RemoteUpgrade:
     async def _announce(self) -> None:
         try:
             await self._engine.peers.begin_upgrade(self._sid)
-        except _FAILURES:
-            self._fail()
+        except _FAILURES as error:
+            self._fail(error)
         else:
             gone = self._step is _Step.ENDED
             self._step = _Step.ANNOUNCED
@@ -139,16 +143,19 @@ class RemoteUpgrade:
     async def _fetch(self) -> None:
         try:
             moved = await self._engine.peers.take_over(self._sid)
-        except _FAILURES:
-            self._fail()
+        except _FAILURES as error:
+            self._fail(error)
         else:
             if self._step is not _Step.ENDED:  # else the client has gone: the session ends here
                 self._step = _Step.ENDED
                 await self._go_on(moved)
 
-    def _fail(self) -> None:
-        if self._step is not _Step.ENDED:
+    def _fail(self, error: Exception) -> None:
+        if self._step is not _Step.ENDED:  # else the client has gone, and it doesn't matter
             self._step = _Step.ENDED
+            name = type(error).__name__
+            text = "a session could not be taken over from another process"
+            tell(logger, Incident.MOVE_FAILED, text, reason=str(error) or name, subject=name)
             self._websocket.give_up()
 
     async def _go_on(self, moved: MovedSession) -> None:

@@ -333,6 +333,8 @@ class WebSocketTransport(asyncio.Protocol):
         self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         self._phase = Phase.CLOSED
+        for engine in self.engines.values():  # which one was meant may be unknown
+            engine.refuse(status, self.name)
         self._transport.write(handshake.refuse(status, msgspec.json.encode(problem), headers))
         self._transport.close()
 

@@ -7,6 +7,7 @@ around it, it costs one round trip and can't be left half done.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -16,6 +17,7 @@ import asyncpg
 from parley.answer import Answer, answer_of
 from parley.chat.ports import Committed, NewChat, Page, Receipt
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, tell
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store import postgres_statements as sql
 from parley.store.postgres_commit import Batch, Key, as_list, keys
@@ -27,6 +29,8 @@ from parley.store.postgres_wire import Row
 from parley.store.postgres_writer import Writer
 
 __all__ = ["PostgresOptions", "PostgresStore", "migrate"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -218,6 +222,8 @@ class PostgresStore:
                 suspects = list(chats)
             elif failed is not None and not isinstance(failed, IN_THE_WAY):
                 raise failed
+            if failed is not None:
+                _retried(failed)
             known = await self._existing(suspects) if suspects else {}
             batch = Batch(chats, receipts, known)
             if batch.statement is None:
@@ -272,3 +278,10 @@ class PostgresStore:
         if newest:
             entries.reverse()
         return entries
+
+
+def _retried(error: Exception) -> None:
+    """Not the error's own words, which may quote a user's id."""
+    name = type(error).__name__
+    text = "a commit is tried again"
+    tell(logger, Incident.COMMIT_RETRIED, text, reason=name, subject=name)

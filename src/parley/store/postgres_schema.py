@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 import asyncpg
 
 from parley.errors import StoreBroken
+from parley.incidents import Incident, tell
 from parley.store.migrations import ADD_VERSION, CREATE_VERSIONS, LAST_VERSION, pending
 from parley.store.postgres_connect import FAILURES, PostgresOptions, broken, connect, raise_if_away
+
+logger = logging.getLogger(__name__)
 
 OLDEST: Final = 13
 """The first that vacuums tables which only grow."""
@@ -130,6 +134,9 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     """Apply what is missing, all or nothing, and however long it takes."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
+        text = f"the {_database(options)} is brought up to date"
+        reason = "tables are missing, or older than this version"
+        tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         # Another process may have done it meanwhile.
         version = await _applied(connection, options)

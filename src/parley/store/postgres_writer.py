@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,9 +12,12 @@ from typing import Any, Final
 import asyncpg
 
 from parley.answer import Answer
+from parley.incidents import Incident, tell
 from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
 from parley.store.postgres_wire import Row, Wire
+
+logger = logging.getLogger(__name__)
 
 _OURS: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _END: Final = """
@@ -85,6 +89,9 @@ class Writer:
 
     async def _renew(self, deadline: float) -> None:
         if self._wire is not None:
+            if self._wire.lost:
+                text = "the connection for commits is made anew"
+                tell(logger, Incident.STORE_RECONNECTED, text, reason=LOST)
             self._wire.abort(ConnectionError(LOST))
         async with asyncio.timeout_at(deadline):
             connection = await connect(self._options)

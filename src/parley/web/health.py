@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from parley.chat.ports import Bus, Store
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, tell
 from parley.metrics import CONTENT_TYPE
 from parley.socketio.engine import Engine
 
@@ -61,6 +62,9 @@ async def _store_answers(store: Store) -> bool:
         async with asyncio.timeout(_STORE_TIMEOUT):
             await store.ping()
     except (StoreUnavailable, TimeoutError) as exc:
-        logger.warning("the store does not answer: %s", exc)
+        if isinstance(exc, TimeoutError):  # the others are told by the store
+            text = "the store does not answer"
+            reason = f"no answer within {_STORE_TIMEOUT:g} seconds"
+            tell(logger, Incident.STORE_FAILED, text, reason=reason, operation="ping")
         return False
     return True

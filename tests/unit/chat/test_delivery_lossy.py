@@ -86,6 +86,9 @@ class NetworkBus:
     def unsubscribe(self, owner: UserId) -> None:
         self.subscribed.discard(owner)
 
+    def sizes(self) -> dict[str, int]:
+        return {}
+
     async def close(self) -> None:
         self.subscribed.clear()
 

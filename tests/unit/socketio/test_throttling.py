@@ -313,7 +313,7 @@ def test_the_log_names_an_offender_once_a_minute(caplog: pytest.LogCaptureFixtur
     lines = [record.getMessage() for record in caplog.records]
     assert lines
     for user in ("ann", "bob"):
-        assert 2 <= sum(line.startswith(f"{user} is over the limit user_") for line in lines) <= 3
+        assert 2 <= sum(line.startswith(f"{user} is over a limit") for line in lines) <= 3
 
 
 def test_no_limits_cost_nothing() -> None:
