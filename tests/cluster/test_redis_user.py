@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tests.e2e.clients import Device, Devices
 from tests.e2e.server import new_user, wait_until
+from tests.services.command import parley
 from tests.services.valkey import ValkeyCluster, ValkeyServer
 
 from .conftest import StartCluster
 from .conversation import converse, see_the_same
-from .test_commands import parley
 
 PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 SECRET = "correct-horse"

@@ -147,7 +147,8 @@ class LiveNode:
             self._parley = Parley(self._settings, place, backends, SystemClock())
             try:
                 await self._parley.start()
-                self._server = uvicorn.Server(_uvicorn_config(self._settings, self._parley))
+                config = _uvicorn_config(self._settings, self._parley, None)
+                self._server = uvicorn.Server(config)
                 serving = asyncio.ensure_future(self._server.serve([self._sock]))
                 while not self._server.started and not serving.done():  # noqa: ASYNC110 - it has none
                     await asyncio.sleep(0.001)

@@ -12,10 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from parley.chat.auth import Authenticator, Identity
+from parley.bus.local import LocalBus
+from parley.chat.auth import Authenticator, Claims, Identity
 from parley.chat.nesting import nests_deeper
+from parley.chat.revocations import Revocations
 from parley.errors import ChatError, ErrorCode
-from tests.unit.chat import ALICE, FakeClock
+from parley.keys.ring import KeyRing
+from parley.keys.secret import SecretKey
+from tests.unit.chat import ALICE, FakeClock, Kicks
 
 from .inputs import LONG, json_texts, nested
 from .profile import budget
@@ -40,10 +44,16 @@ def signed(header: str, payload: str, digest: str = "sha256") -> str:
     return f"{content}.{part(hmac.new(SECRET.encode(), content.encode(), digest).digest())}"
 
 
+def authenticator() -> Authenticator:
+    clock = FakeClock()
+    revocations = Revocations(Kicks(), LocalBus(), clock)
+    return Authenticator(KeyRing([SecretKey(SECRET)]), Claims(), revocations, clock)
+
+
 def verdict(token: object) -> Identity | ErrorCode:
     """What becomes of a token; nothing but a clear refusal may be raised."""
     try:
-        return Authenticator(SECRET, ["sub", "id"], FakeClock()).verify(token)
+        return authenticator().verify(token)
     except ChatError as error:
         refusal = error
     assert refusal.code in CODES

@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from parley.app import Parley
-from parley.backends import Backends, Place
+from parley.backends import Backends, Place, open_keys
 from parley.bus.local import LocalBus
 from parley.chat.watched import OPERATIONS
 from parley.clock import SystemClock
@@ -58,7 +58,8 @@ async def exposition(folder: Path) -> str:
     settings = load_settings({"JWT_SECRET_KEY": "s" * 32, **database}, dotenv=None)
     store = await SqliteStore.open(folder / "parley.db")
     try:
-        parley = Parley(settings, Place(), Backends(store, LocalBus()), SystemClock())
+        backends = Backends(store, LocalBus(), await open_keys(settings), store.revocations)
+        parley = Parley(settings, Place(), backends, SystemClock())
         page = await parley.metrics.exposition()
         await parley.close()
     finally:

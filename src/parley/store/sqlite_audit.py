@@ -19,7 +19,8 @@ from parley.store.audit import (
     checks,
     version_findings,
 )
-from parley.store.sqlite import BUSY_TIMEOUT, connect_reader
+from parley.store.sqlite import BUSY_TIMEOUT
+from parley.store.sqlite_lane import connect_reader
 from parley.store.sqlite_schema import explain
 
 _TABLES: Final = "SELECT count(*) FROM sqlite_master WHERE name IN ('chats', 'inbox', 'heads')"

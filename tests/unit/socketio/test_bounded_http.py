@@ -197,10 +197,10 @@ class TestConnections:
         served[1].write(HANDSHAKE)
         assert (await head(served[0])).startswith(b"HTTP/1.1 101 ")
         silent = []
-        for count in range(10):
+        for _ in range(10):
             silent.append(await connect(site))
             silent[-1][1].write(begun)
-            await until(lambda count=count: site.door.waiting == count + 1)
+            await until(lambda: site.door.waiting == len(silent))
         newcomers = []
         for reader, _ in silent[:3]:
             newcomers.append(await connect(site))

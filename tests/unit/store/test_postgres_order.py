@@ -36,9 +36,7 @@ async def test_a_commit_that_was_under_way_on_a_lost_connection(postgres: Postgr
             await store.commit([chat(low, "first"), chat(high, "first")], [])
             async with asyncio.timeout(PATIENCE), holder.transaction():
                 await holder.fetch("SELECT FROM heads WHERE owner = $1 FOR UPDATE", low)
-                late = asyncio.create_task(
-                    store.commit([chat(low, "late"), chat(high, "late")], [])
-                )
+                late = store.commit([chat(low, "late"), chat(high, "late")], [])
                 while not await holder.fetch(WAITING):  # noqa: ASYNC110 - nothing tells when
                     await asyncio.sleep(0.01)
                 await asyncio.to_thread(proxy.cut)  # the server doesn't notice
