@@ -6,7 +6,7 @@
  *     parley.connect();
  *     const chat = await parley.send(receiver, "Hello"); // it is stored
  *
- * Messages go out one at a time, with ids made here: sent again, they are stored once.
+ * Messages go out one by one, with ids made here: sent again, they are stored once.
  * With `storage` they outlive the page.
  *
  * @typedef {{id: string, sender: string, receiver: string, message: string, createdAt: number,
@@ -100,7 +100,7 @@ export class Parley {
     this.outbox.push(draft);
     try {
       this.#options.storage?.setItem(this.#key(id), JSON.stringify(draft));
-    } catch {} // it is full
+    } catch {} // full
     return new Promise((...settlers) => {
       this.#sending.set(id, settlers);
       this.#flush();
