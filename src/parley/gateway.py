@@ -23,11 +23,11 @@ from parley.chat.ports import Clock
 from parley.chat.receipts import Delivered, Receipts
 from parley.chat.replies import internal, rate_limited
 from parley.chat.service import ChatService
+from parley.device import Device, MovedDevice
 from parley.errors import ChatError, ErrorCode, StoreUnavailable
 from parley.event_data import DELIVERY_QUESTION, DRAFT, RECEIVED_MARK, read_query
 from parley.incidents import Incident, fault, tell
 from parley.model import Chat, ChatId, UserId
-from parley.socketio.deadlines import Timed
 from parley.socketio.events import Event
 from parley.socketio.namespaces import ConnectRefused, ConnectUnavailable, Socket, encode_event
 from parley.socketio.packets import PacketError
@@ -66,44 +66,6 @@ class ErrorReply(msgspec.Struct, frozen=True, omit_defaults=True):
     retryable: bool = False
     retryAfter: int | None = None  # noqa: N815 - the wire's name
     """Milliseconds before which the same request can't succeed."""
-
-
-class MovedDevice(msgspec.Struct, frozen=True, array_like=True):
-    """A connected client on its way to another process."""
-
-    user: UserId
-    expires_at: float | None
-    seen: int
-    """The position in the user's inbox up to which it has been pushed everything."""
-    follows: bool = False
-    """It asked to be told of receipts."""
-    issued_at: float | None = None
-
-
-_encode_moved: Final = msgspec.msgpack.Encoder().encode
-_moved: Final = msgspec.msgpack.Decoder(MovedDevice)
-
-
-class Device(Timed):
-    """A connected client, kept as its socket's data.  It is due when its token expires."""
-
-    __slots__ = ("answering", "follows", "gateway", "identity", "inbox", "socket", "submitted")
-
-    def __init__(self, gateway: Gateway, socket: Socket, inbox: Inbox, identity: Identity) -> None:
-        super().__init__()
-        self.gateway = gateway
-        self.socket = socket
-        self.inbox = inbox
-        self.identity = identity
-        self.follows = False
-        """It is told when what its user sent is received."""
-        self.answering: asyncio.Task[None] | None = None
-        """What it asked for is being read."""
-        self.submitted = 0
-        """How far the service must have come to have done what this client asked for."""
-
-    def due(self) -> None:
-        self.gateway.check_token(self)
 
 
 def encode_message(chat: Chat) -> bytes:
@@ -238,16 +200,10 @@ class Gateway:
 
     def _export(self, socket: Socket) -> bytes:
         device: Device = socket.data
-        inbox, token = device.inbox, device.identity
-        assert inbox.position is not None
-        return _encode_moved(
-            MovedDevice(
-                inbox.owner, token.expires_at, inbox.position, device.follows, token.issued_at
-            )
-        )
+        return device.export()
 
     async def _restore(self, socket: Socket, data: bytes) -> None:
-        moved = _moved.decode(data)
+        moved = MovedDevice.read(data)
         inbox = await self._open_inbox(moved.user, moved=True)
         try:
             await self._delivery.resume(inbox, socket, moved.seen)
@@ -256,9 +212,8 @@ class Gateway:
             if isinstance(exc, StoreUnavailable):
                 raise ConnectUnavailable from exc
             raise
-        identity = Identity(moved.user, moved.expires_at, moved.issued_at)
         socket.session.account = inbox.owner
-        device = socket.data = Device(self, socket, inbox, identity)
+        device = socket.data = Device(self, socket, inbox, moved.identity)
         if moved.follows:
             self._follow(device)
         self._watch_token(device)

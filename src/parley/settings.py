@@ -7,24 +7,15 @@ reads settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
-_SECRET = {"secret": True}
-_Seconds = Annotated[float, Meta(gt=0, le=3600)]
-_Port = Annotated[int, Meta(ge=1, le=65535)]
-LAST_PORT: Final = 65535
-_Count = Annotated[int, Meta(ge=1, le=10_000_000)]
-_Rate = Annotated[int, Meta(ge=0, le=1_000_000_000)]
-NETWORK: Final = r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"
-_Network = Annotated[str, Meta(pattern=NETWORK)]
-_Origin = Annotated[str, Meta(pattern=r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s*?#@]+)$")]
+from parley.settings_fields import SECRET, ListenPort, Origin, Port, Seconds, fields_of
+from parley.settings_limits import LimitSettings
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(LimitSettings, frozen=True, kw_only=True):
     """A complete, consistent configuration; made by ``load_settings``.
 
     ``repr()`` and ``str()`` never show a secret.
@@ -36,7 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="The secret with which your application signs its JWTs (HS256). If it "
             "signs with a private key, set JWT_PUBLIC_KEY or JWT_JWKS_URL instead.",
             examples=["a-long-random-text"],
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = ""
     database_type: Annotated[
@@ -58,14 +49,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="The PostgreSQL server.", examples=["localhost"])
     ] = ""
     database_port: Annotated[
-        _Port, Meta(description="The PostgreSQL server's port.", examples=["5432"])
+        Port, Meta(description="The PostgreSQL server's port.", examples=["5432"])
     ] = 5432
     database_user: Annotated[str, Meta(description="The PostgreSQL user.", examples=["parley"])] = (
         ""
     )
     database_password: Annotated[
         str,
-        Meta(description="The PostgreSQL user's password.", examples=["a-password"], extra=_SECRET),
+        Meta(description="The PostgreSQL user's password.", examples=["a-password"], extra=SECRET),
     ] = ""
     database_tls: Annotated[
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
@@ -96,7 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     database_timeout: Annotated[
-        _Seconds, Meta(description="Seconds in which PostgreSQL must answer.")
+        Seconds, Meta(description="Seconds in which PostgreSQL must answer.")
     ] = 10.0
     redis_host: Annotated[
         str,
@@ -105,12 +96,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             examples=["localhost"],
         ),
     ] = ""
-    redis_port: Annotated[
-        _Port, Meta(description="The Redis server's port.", examples=["6379"])
-    ] = 6379
+    redis_port: Annotated[Port, Meta(description="The Redis server's port.", examples=["6379"])] = (
+        6379
+    )
     redis_username: Annotated[str, Meta(description="The Redis user, if it has users (ACL).")] = ""
     redis_password: Annotated[
-        str, Meta(description="The Redis server's password, if it has one.", extra=_SECRET)
+        str, Meta(description="The Redis server's password, if it has one.", extra=SECRET)
     ] = ""
     redis_db: Annotated[
         int, Meta(ge=0, le=65535, description="The number of the Redis database.")
@@ -130,14 +121,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="Certificates (PEM) to check Redis's with; empty: the system's.")
     ] = ""
     redis_timeout: Annotated[
-        _Seconds, Meta(description="Seconds without an answer after which Redis counts as away.")
+        Seconds, Meta(description="Seconds without an answer after which Redis counts as away.")
     ] = 5.0
 
     host: Annotated[
         str, Meta(description="The address to listen on. `parley dev` takes 127.0.0.1.")
     ] = "0.0.0.0"  # noqa: S104 - a server in a container has to be reachable
     port: Annotated[
-        int, Meta(ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
+        ListenPort, Meta(description="The port to listen on; 0 takes any free one.")
     ] = 3000
     workers: Annotated[
         int, Meta(ge=1, le=256, description="How many processes serve; sqlite allows one.")
@@ -150,10 +141,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     node_port: Annotated[
-        int,
+        ListenPort,
         Meta(
-            ge=0,
-            le=65535,
             description="The first of 2 x WORKERS ports for the other nodes: one for each worker, "
             "and one for its successor. 0: any free ones.",
         ),
@@ -163,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     tls_key_file: Annotated[str, Meta(description="The private key of TLS_CERT_FILE (PEM).")] = ""
     allowed_origins: Annotated[
-        tuple[_Origin, ...],
+        tuple[Origin, ...],
         Meta(
             description="Web origins whose pages may connect, separated by commas; * is any, and "
             "not for the public. Empty: only pages from Parley's own address.",
@@ -187,7 +176,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="The JWT_SECRET_KEY before this one. While you change it, tokens signed "
             "with either are accepted.",
-            extra=_SECRET,
+            extra=SECRET,
         ),
     ] = ""
     jwt_public_key: Annotated[
@@ -195,7 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Instead of JWT_SECRET_KEY: the public key of your application (RSA, "
             "P-256 or Ed25519), as PEM text or as the path of a PEM file. Both may hold several.",
-            extra=_SECRET,  # never shown: somebody may have set the private one
+            extra=SECRET,  # never shown: somebody may have set the private one
         ),
     ] = ""
     jwt_jwks_url: Annotated[
@@ -207,7 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     jwt_jwks_interval: Annotated[
-        _Seconds,
+        Seconds,
         Meta(description="Seconds between two fetches of JWT_JWKS_URL that no token asks for."),
     ] = 300.0
     jwt_issuer: Annotated[
@@ -242,138 +231,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 86_400.0
 
-    message_max_length: Annotated[
-        _Count, Meta(description="The longest message, in characters.")
-    ] = 10_000
-    list_max_chats: Annotated[
-        _Count, Meta(description="The most chats in one `all messages` or `unreceived messages`.")
-    ] = 10_000
-    list_max_bytes: Annotated[
-        int,
-        Meta(
-            ge=100_000,
-            le=1_000_000_000,
-            description="About how large one such list may be, in bytes.",
-        ),
-    ] = 16 * 1024 * 1024
-    max_payload: Annotated[
-        int,
-        Meta(ge=1024, le=100_000_000, description="The largest packet of a client, in bytes."),
-    ] = 1_000_000
-    max_in_flight: Annotated[
-        _Count, Meta(description="Events of one connection that may await their answer at once.")
-    ] = 512
-    outbox_max_bytes: Annotated[
-        int,
-        Meta(
-            ge=1024,
-            le=1_000_000_000,
-            description="Bytes that may wait for a client to read; above that it is "
-            "disconnected and resumes later.",
-        ),
-    ] = 4 * 1024 * 1024
-    commit_queue_max: Annotated[
-        _Count, Meta(description="Messages that may wait to be stored, in one process.")
-    ] = 100_000
-
-    rate_connection_events: Annotated[
-        _Rate, Meta(description="Events per second that one connection may send; 0: no limit.")
-    ] = 5_000
-    rate_connection_burst: Annotated[
-        _Count, Meta(description="Events that it may send at once, after a rest.")
-    ] = 10_000
-    rate_connection_bytes: Annotated[
-        _Rate,
-        Meta(
-            description="Bytes per second that one connection may send, and twice as many at "
-            "once; 0: no limit."
-        ),
-    ] = 10_000_000
-    rate_user_events: Annotated[
-        _Rate,
-        Meta(
-            description="As RATE_CONNECTION_EVENTS, for all connections of a user to one process."
-        ),
-    ] = 10_000
-    rate_user_burst: Annotated[
-        _Count, Meta(description="As RATE_CONNECTION_BURST, for a user.")
-    ] = 20_000
-    rate_user_bytes: Annotated[_Rate, Meta(description="As RATE_CONNECTION_BYTES, for a user.")] = (
-        20_000_000
-    )
-    rate_address_events: Annotated[
-        _Rate,
-        Meta(
-            description="As RATE_CONNECTION_EVENTS, for all connections from an address (with "
-            "IPv6: a /64 network) to one process. Many users may share one."
-        ),
-    ] = 0
-    rate_address_burst: Annotated[
-        _Count, Meta(description="As RATE_CONNECTION_BURST, for an address.")
-    ] = 20_000
-    rate_address_bytes: Annotated[
-        _Rate, Meta(description="As RATE_CONNECTION_BYTES, for an address.")
-    ] = 0
-    rate_address_connects: Annotated[
-        _Rate,
-        Meta(
-            description="Connections per second that may begin from an address, at one process; "
-            "0: no limit."
-        ),
-    ] = 100
-    rate_address_connects_burst: Annotated[
-        _Count, Meta(description="Connections that may begin at once from an address.")
-    ] = 2_000
-    rate_patience: Annotated[
-        _Seconds,
-        Meta(
-            description="Seconds for which a client that sends too much is slowed before it is "
-            "told so; and then, until it is disconnected if it goes on."
-        ),
-    ] = 5.0
-    user_max_connections: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=10_000_000,
-            description="Connections that one user may have to one process; 0: no limit.",
-        ),
-    ] = 1_000
-    trusted_proxies: Annotated[
-        tuple[_Network, ...],
-        Meta(
-            description="Addresses and networks of your proxies, separated by commas. They are "
-            "believed when they say for which address a request is, and not limited themselves.",
-            examples=["10.0.0.7,10.1.0.0/16"],
-        ),
-    ] = ()
-    trusted_proxy_header: Annotated[
-        Literal["x-forwarded-for", "forwarded"],
-        Meta(description="The header in which they say it."),
-    ] = "x-forwarded-for"
-
     ping_interval: Annotated[
-        _Seconds, Meta(description="Seconds between two heartbeats of a connection.")
+        Seconds, Meta(description="Seconds between two heartbeats of a connection.")
     ] = 25.0
     ping_timeout: Annotated[
-        _Seconds, Meta(description="Seconds in which a client must answer a heartbeat.")
+        Seconds, Meta(description="Seconds in which a client must answer a heartbeat.")
     ] = 20.0
     connect_timeout: Annotated[
-        _Seconds, Meta(description="Seconds in which a new connection must present its token.")
+        Seconds, Meta(description="Seconds in which a new connection must present its token.")
     ] = 20.0
     inbox_check_interval: Annotated[
-        _Seconds,
+        Seconds,
         Meta(
             description="Seconds in which every connected user's inbox is compared with the "
             "database once, to find messages that Redis lost and that nothing followed."
         ),
     ] = 5.0
     startup_timeout: Annotated[
-        _Seconds,
+        Seconds,
         Meta(description="Seconds that a starting server waits for PostgreSQL and Redis."),
     ] = 60.0
     shutdown_grace: Annotated[
-        _Seconds, Meta(description="Seconds in which a stopping server finishes what it accepted.")
+        Seconds, Meta(description="Seconds in which a stopping server finishes what it accepted.")
     ] = 10.0
 
     log_level: Annotated[
@@ -394,39 +273,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(shown)})"
 
 
-class Field(msgspec.Struct, frozen=True):
-    """One field of :class:`Settings` with what it says about itself."""
+_LIMITS: Final = frozenset(LimitSettings.__struct_fields__)
 
-    attribute: str
-    annotation: Any
-    type: msgspec.inspect.Type
-    default: Any
-    description: str
-    example: str
-    secret: bool
-
-    @property
-    def name(self) -> str:
-        return self.attribute.upper()
-
-
-def _fields() -> Iterator[Field]:
-    described = msgspec.inspect.type_info(Settings)
-    assert isinstance(described, msgspec.inspect.StructType)
-    for info, shape in zip(msgspec.structs.fields(Settings), described.fields, strict=True):
-        metadata = shape.type
-        assert isinstance(metadata, msgspec.inspect.Metadata)
-        schema = metadata.extra_json_schema or {}
-        yield Field(
-            attribute=info.name,
-            annotation=info.type,
-            type=metadata.type,
-            default=info.default,
-            description=schema["description"],
-            example=schema.get("examples", [""])[0],
-            secret=bool((metadata.extra or {}).get("secret")),
-        )
-
-
-FIELDS: Final = tuple(_fields())
-"""In the order in which people should meet them."""
+FIELDS: Final = tuple(sorted(fields_of(Settings), key=lambda field: field.attribute in _LIMITS))
+"""In the order in which people should meet them: limits last."""

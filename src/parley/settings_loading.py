@@ -14,7 +14,8 @@ from parley.environment import read_variables
 from parley.errors import SettingsError
 from parley.keys.secret import is_asymmetric
 from parley.keys.urls import url_problem
-from parley.settings import FIELDS, LAST_PORT, NETWORK, Field, Settings
+from parley.settings import FIELDS, Settings
+from parley.settings_fields import LAST_PORT, NETWORK, Field
 from parley.tls_files import TlsFile, authorities_problems, key_pair_problems
 
 _ALWAYS_NEEDED = ("JWT_SECRET_KEY", "DATABASE_TYPE", "DATABASE_DB")
