@@ -200,7 +200,8 @@ def _limits(settings: Settings) -> RateLimits:
             Rate(settings.rate_address_events, settings.rate_address_burst),
             _bytes(settings.rate_address_bytes),
         ),
-        connects=Rate(settings.rate_address_connects, settings.rate_address_connects_burst),
+        account_connects=Rate(settings.rate_user_connects, settings.rate_user_connects_burst),
+        address_connects=Rate(settings.rate_address_connects, settings.rate_address_connects_burst),
         patience=settings.rate_patience,
         proxies=Proxies(settings.trusted_proxies, settings.trusted_proxy_header),
     )

@@ -97,6 +97,7 @@ class Gateway:
 
     def __init__(self, server: Server, rules: Rules, clock: Clock) -> None:
         self._deadlines = server.engine.deadlines
+        self._limiter = server.engine.limiter
         self._max_in_flight = server.engine.options.max_in_flight
         self._authenticator, self._service, self._listing, self._delivery, self._receipts = rules
         self._clock = clock
@@ -151,6 +152,9 @@ class Gateway:
         await self._open(socket, identity)
 
     async def _open(self, socket: Socket, identity: Identity) -> None:
+        if not self._limiter.admits_account(identity.user):
+            # After a CONNECT_ERROR official clients would not come back by themselves.
+            raise ConnectUnavailable(CloseReason.TOO_MANY)
         socket.data = Device(self, socket, await self._open_inbox(identity.user), identity)
 
     async def _open_inbox(self, user: UserId, *, moved: bool = False) -> Inbox:

@@ -77,7 +77,7 @@ class Incident(enum.StrEnum):
     NODE_UNREACHABLE = "node_unreachable"
     """There is no link to another node."""
     RATE_LIMITED = "rate_limited"
-    """A client sent more than it may, for a while, and is refused; the reason is the limit."""
+    """A client sends or connects more than it may, and is refused; the reason is the limit."""
     REQUEST_REFUSED = "request_refused"
     """An HTTP request or a WebSocket handshake was refused; the reason is the status."""
     REVOCATIONS_LOST = "revocations_lost"

@@ -72,6 +72,15 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     rate_user_bytes: Annotated[Rate, Meta(description="As RATE_CONNECTION_BYTES, for a user.")] = (
         20_000_000
     )
+    rate_user_connects: Annotated[
+        Rate,
+        Meta(
+            description="Connections per second that a user may begin, at one process; 0: no limit."
+        ),
+    ] = 50
+    rate_user_connects_burst: Annotated[
+        Count, Meta(description="Connections that a user may begin at once.")
+    ] = 1_000
     rate_address_events: Annotated[
         Rate,
         Meta(

@@ -12,9 +12,10 @@ import pytest
 from socketio.exceptions import ConnectionError as Refused
 
 from .clients import Devices
+from .conftest import StartServer
 from .kicks import BEFORE, kick, old_then_new_token, old_token
 from .raw import joined
-from .server import ChatServer, new_user, wait_until
+from .server import PATIENCE, ChatServer, new_user, wait_until
 
 
 async def test_all_devices_are_told_and_disconnected(
@@ -50,6 +51,24 @@ async def test_a_newer_token_is_good_and_official_clients_fetch_it(
     assert await device.wait("message") == [chat]
     assert len(device.received("error")) == 1
     assert device.received("connect_error") == [], "also if it is fetched right after the kick"
+
+
+async def test_many_clients_of_a_kicked_user_come_back_at_the_rate(
+    start_server: StartServer, devices: Devices
+) -> None:
+    server = start_server(RATE_USER_CONNECTS="1", RATE_USER_CONNECTS_BURST="6")
+    user = new_user()
+    made = [devices.make(server, user, ["websocket"], reconnection=True) for _ in range(6)]
+    for device in made:
+        await device.connect(old_then_new_token(server, user))
+    await asyncio.to_thread(kick, server, user)
+    for device in made:
+        await device.wait("connect", 2, 3 * PATIENCE)
+        assert [error["code"] for error in device.received("error")] == ["token_revoked"]
+        assert device.received("connect_error") == []
+    chat = await made[0].send(user)
+    for device in made:
+        assert await device.wait("message") == [chat]
 
 
 async def test_who_has_a_newer_token_stays(server: ChatServer, devices: Devices) -> None:

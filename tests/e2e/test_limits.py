@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from .clients import CHAT_KEYS, Device, Devices, numbered, texts
 from .conftest import StartServer
-from .raw import QUERY, sending
+from .raw import QUERY, ClosedError, raw_client, sending
 from .server import HUSH, PATIENCE, ChatServer, new_user
 
 LIMITS = {
@@ -159,6 +159,25 @@ async def test_a_user_has_so_many_connections_and_no_more(
     assert server.metrics()['parley_rate_limited_total{limit="user_connections"}'] == 1
 
 
+async def test_a_user_has_so_many_connects_and_no_more(
+    start_server: StartServer, devices: Devices, http: aiohttp.ClientSession
+) -> None:
+    server = start_server(RATE_USER_CONNECTS="1", RATE_USER_CONNECTS_BURST="3")
+    user, other = new_user(), await devices.connect(server)
+
+    codes = await asyncio.gather(*(_join_and_leave(http, server, user) for _ in range(30)))
+
+    assert set(codes) == {0, 1013}
+    assert codes.count(0) >= 3
+    assert other.undisturbed
+    await devices.connect(server)
+    metrics = server.metrics()
+    refused = codes.count(1013)
+    assert metrics['parley_rate_limited_total{limit="user_connects"}'] == refused
+    assert metrics['parley_connections_closed_total{reason="too many connects"}'] == refused
+    assert server.log().count(f"{user} is over a limit") == 1
+
+
 async def test_an_address_has_so_many_connects_and_no_more(
     start_server: StartServer, http: aiohttp.ClientSession, devices: Devices
 ) -> None:
@@ -188,6 +207,16 @@ async def test_an_address_has_so_many_connects_and_no_more(
     for _ in range(10):
         await devices.connect(server)  # of the proxy itself
     assert server.metrics()['parley_rate_limited_total{limit="address_connects"}'] > 0
+
+
+async def _join_and_leave(http: aiohttp.ClientSession, server: ChatServer, user: str) -> int:
+    """The code with which the server closed the connection; 0 if it let the user in."""
+    async with raw_client(http, server) as client:
+        try:
+            assert (await client.join(server.token(user))).kind == "0"
+        except ClosedError as closed:
+            return closed.code
+    return 0
 
 
 async def _flood(server: ChatServer, receiver: str) -> None:

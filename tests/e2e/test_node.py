@@ -53,6 +53,15 @@ async def test_the_official_client_gets_all_through_that_it_sends_again(
     await output_of(node)
 
 
+async def test_official_clients_that_are_too_many_at_once_come_back_by_themselves(
+    start_server: StartServer, scripts: Path, transports: list[str] | None
+) -> None:
+    server = start_server(RATE_USER_CONNECTS="2", RATE_USER_CONNECTS_BURST="2")
+    node = await _start(scripts, "crowd", server, transports)
+    await output_of(node)
+    assert server.metrics()['parley_rate_limited_total{limit="user_connects"}'] > 0
+
+
 async def _start(
     scripts: Path, scenario: str, server: ChatServer, transports: list[str] | None
 ) -> Process:

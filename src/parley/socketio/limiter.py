@@ -110,9 +110,11 @@ class Limiter:
         of, by, at = limits.connection, limits.account, limits.address
         self._events = _Purse("events", _EVENTS, of.events, by.events, at.events)
         self._bytes = _Purse("bytes", _BYTES, of.bytes, by.bytes, at.bytes)
-        self._connects = Ledger("address_connects", limits.connects)
-        self._ledgers = (*self._events, *self._bytes, self._connects)
-        self.slowed = Counter({ledger.limit: 0 for ledger in self._ledgers[:-1]})
+        self._account_connects = Ledger("user_connects", limits.account_connects)
+        self._address_connects = Ledger("address_connects", limits.address_connects)
+        sending = (*self._events, *self._bytes)
+        self._ledgers = (*sending, self._account_connects, self._address_connects)
+        self.slowed = Counter({ledger.limit: 0 for ledger in sending})
         """Times that a client wasn't read for a while, by limit."""
         self.refused = Counter({ledger.limit: 0 for ledger in self._ledgers})
         """Messages and connections refused, by limit."""
@@ -157,14 +159,11 @@ class Limiter:
 
     def admits(self, address: str | None) -> bool:
         """Whether one more session may begin from an address; it counts then."""
-        if address is None or not self.limits.connects.per_second:
-            return True
-        self._sweep_soon()
-        if not self._connects.afford(address, 1, _now()):
-            return True
-        self.refused[self._connects.limit] += 1
-        self.report(address, self._connects.limit)
-        return False
+        return address is None or self._afford(self._address_connects, address)
+
+    def admits_account(self, account: str) -> bool:
+        """Whether one more client may join as an account; it counts then."""
+        return self._afford(self._account_connects, account)
 
     def report(self, name: str, limit: str) -> None:
         """Log that something of somebody's is refused, unless that was done lately."""
@@ -185,6 +184,16 @@ class Limiter:
     def _spend(self, purse: _Purse, payer: Payer, amount: int) -> Debt | None:
         self._sweep_soon()
         return purse.spend(_names(payer), amount, _now())
+
+    def _afford(self, connects: Ledger, name: str) -> bool:
+        if not connects.rate.per_second:
+            return True
+        self._sweep_soon()
+        if not connects.afford(name, 1, _now()):
+            return True
+        self.refused[connects.limit] += 1
+        self.report(name, connects.limit)
+        return False
 
     def _sweep_soon(self) -> None:
         if self._sweeping.bucket is None:

@@ -45,7 +45,9 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """All connections of an account together; see :attr:`Session.account`."""
     address: Rates = Rates()
     """All connections from an address together; see :mod:`.addresses`."""
-    connects: Rate = Rate()
+    account_connects: Rate = Rate()
+    """Joins of an account's clients."""
+    address_connects: Rate = Rate()
     """Sessions that an address may begin."""
     patience: float = 5.0
     """Seconds for which a client that sends too much isn't read, before it is told so; and that
@@ -101,7 +103,7 @@ class Ledger:
     def __init__(self, limit: str, rate: Rate) -> None:
         self.limit = limit
         """Its name, for operators."""
-        self._rate = rate
+        self.rate = rate
         self._buckets: dict[str, TokenBucket] = {}
         self.portion = max(1, int(rate.burst / _PORTIONS))
         """The most that should be paid for at a time."""
@@ -135,5 +137,5 @@ class Ledger:
         if bucket is None:
             if len(self._buckets) >= _MOST_NAMES:
                 del self._buckets[next(iter(self._buckets))]
-            bucket = self._buckets[name] = TokenBucket(self._rate, now)
+            bucket = self._buckets[name] = TokenBucket(self.rate, now)
         return bucket

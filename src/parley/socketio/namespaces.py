@@ -42,6 +42,11 @@ class ConnectUnavailable(Exception):
     themselves; after a CONNECT_ERROR they would not.
     """
 
+    def __init__(self, reason: CloseReason = CloseReason.FORCED) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """Why it is closed."""
+
 
 class SocketState(enum.Enum):
     CONNECTING = enum.auto()

@@ -37,6 +37,8 @@ class CloseReason(enum.StrEnum):
     FORCED = "forced close"
     SLOW = "slow client"
     FLOODING = "flooding client"
+    TOO_MANY = "too many connects"
+    """Of its user, lately; it may come again."""
     SHUTDOWN = "server shutting down"
     MOVED = "moved to another process"
     """It goes on there; its client doesn't notice."""

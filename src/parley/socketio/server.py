@@ -310,9 +310,11 @@ class Connection(Timed):
         self.session.engine.deadlines.cancel(self)
 
     def _not_authorized(self, socket: Socket, exc: BaseException) -> None:
+        if isinstance(exc, ConnectUnavailable):
+            self.session.close(exc.reason)
+            return
         if not isinstance(exc, ConnectRefused):
-            if not isinstance(exc, ConnectUnavailable):
-                fault(logger, "the authorize handler failed", exc)
+            fault(logger, "the authorize handler failed", exc)
             self.session.close(CloseReason.FORCED)
             return
         self._remove(socket)

@@ -16,7 +16,7 @@ from parley.incidents import Incident, tell
 from parley.socketio.engine import Engine
 from parley.socketio.peers import MovedSession, PeerGone, PeerUnreachable, UpgradeRefused
 from parley.socketio.polling import PollingTransport
-from parley.socketio.protocol import PROBE_PING, PROBE_PONG, UPGRADE
+from parley.socketio.protocol import PROBE_PING, PROBE_PONG, UPGRADE, CloseReason
 from parley.socketio.session import MovableHandler, Session, Transport
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,12 @@ class Upgrade(Protocol):
 
 
 class LocalUpgrade:
-    """The session is in this process."""
+    """The session is in this process.
+
+    If it ends while the client changes over, the WebSocket stays open until it
+    has: official clients that lose a WebSocket after ``3probe`` and before
+    ``5`` wait for polls that they don't make any more, until a ping is overdue.
+    """
 
     busy = False
 
@@ -60,22 +65,41 @@ class LocalUpgrade:
         self._session = session
         self._polling = session.transport
         self._websocket = websocket
-        session.probe = websocket
+        self._ended: CloseReason | None = None
+        """Why the session has, if it has."""
+        session.probe = self
 
     def take(self, packet: bytes) -> None:
         if packet == PROBE_PING:
             self._polling.begin_upgrade()
             self._websocket.send_text(PROBE_PONG)
-        elif packet == UPGRADE and self._polling.upgrading:
+        elif packet != UPGRADE or not self._polling.upgrading:
+            self._websocket.give_up()
+        elif self._ended is not None:
+            self._say_last_words(self._ended)
+        else:
             self._session.upgrade(self._websocket)
             _send_all(self._session, self._polling.take_all())
+
+    def close(self, reason: CloseReason) -> None:
+        """The session has ended."""
+        if self._polling.upgrading:
+            self._ended = reason
         else:
-            self._websocket.give_up()
+            self._websocket.close(reason)
 
     def abandon(self) -> None:
-        if self._session.probe is self._websocket:
+        if self._session.probe is self:
             self._session.probe = None
             self._polling.abandon_upgrade()
+
+    def _say_last_words(self, reason: CloseReason) -> None:
+        for binary, packet in self._polling.take_all():
+            if binary:
+                self._websocket.send_binary(packet)
+            else:
+                self._websocket.send_text(packet)
+        self._websocket.close(reason)
 
 
 class _Step(enum.Enum):

@@ -42,6 +42,7 @@ _CLOSE_CODES: Final = {
     CloseReason.PARSE_ERROR: CloseCode.PROTOCOL_ERROR,
     CloseReason.SLOW: CloseCode.POLICY,
     CloseReason.FLOODING: CloseCode.POLICY,
+    CloseReason.TOO_MANY: CloseCode.TRY_AGAIN,
     CloseReason.SHUTDOWN: CloseCode.SERVICE_RESTART,
     CloseReason.PING_TIMEOUT: CloseCode.GOING_AWAY,
 }

@@ -195,6 +195,15 @@ const scenarios = {
     assert.deepEqual(await bob.socket.emitWithAck("unreceived messages"), chats);
   },
 
+  async crowd() {
+    const auth = { token: token(randomUUID()) };
+    const crowd = Array.from({ length: 10 }, () => make({ auth }));
+    const refusals = [];
+    for (const socket of crowd) socket.on("connect_error", ({ data }) => refusals.push(data));
+    await Promise.all(crowd.map((socket) => next(socket, "connect")));
+    assert.deepEqual(refusals.filter((data) => data), []);
+  },
+
   async volatile() {
     const [alice, bob] = [await connect(), await connect()];
     const numbers = [];

@@ -31,7 +31,7 @@ TARGET = "/socket.io/?EIO=4&transport=websocket"
 AT_ONCE = RateLimits(connection=Rates(events=Rate(per_second=10, burst=20)), patience=0.001)
 """Who is over the limit is refused, without a pause before."""
 PROXIED = RateLimits(
-    connects=Rate(per_second=1, burst=2), proxies=Proxies(trusted=("192.0.2.0/24",))
+    address_connects=Rate(per_second=1, burst=2), proxies=Proxies(trusted=("192.0.2.0/24",))
 )
 
 

@@ -236,6 +236,11 @@ async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_on
     assert told.reasons == [CloseReason.FORCED]
 
 
+async def test_why_it_is_to_come_again_may_be_said() -> None:
+    told, peer = await turned_away(ConnectUnavailable(CloseReason.TOO_MANY), at_once=True)
+    assert peer.ended == told.reasons == [CloseReason.TOO_MANY]
+
+
 @pytest.mark.parametrize(("error", "answer"), VERDICTS)
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_refused(error: Exception, answer: object, at_once: bool) -> None:

@@ -205,6 +205,44 @@ def test_who_does_not_complete_the_upgrade_stays_on_polling() -> None:
     in_virtual_time(run())
 
 
+async def test_a_session_that_ends_during_the_change_ends_on_the_websocket() -> None:
+    """An official client that lost the WebSocket now would wait for polls that it doesn't make."""
+    polling, websocket = await begin()
+    told = polling.told
+    websocket.say(b"2probe")
+    polling.session.send(b"4last words")
+    polling.session.send_binary(b"\x00")
+    polling.session.close(CloseReason.TOO_MANY)
+    await settle()
+    assert websocket.packets() == [b"3probe"]
+    websocket.say(b"5")
+    assert told.closed == [CloseReason.TOO_MANY]
+    *words, (opcode, closing) = websocket.frames()
+    assert words == [(TEXT, b"4last words"), (Opcode.BINARY, b"\x00")]
+    assert (opcode, closing) == (Opcode.CLOSE, b"\x03\xf5too many connects")
+
+
+async def test_one_that_ends_before_takes_the_websocket_along() -> None:
+    polling, websocket = await begin()
+    polling.session.close()
+    await settle()
+    assert websocket.close_code() == 1000
+
+
+def test_who_does_not_change_over_after_the_end_is_not_waited_for() -> None:
+    async def run() -> None:
+        polling, websocket = await begin()
+        websocket.say(b"2probe")
+        polling.session.close()
+        await asyncio.sleep(11)
+        assert websocket.close_code() == 1008
+        await asyncio.sleep(6)
+        assert websocket.wire.aborted
+        assert len(polling.engine.deadlines) == 0
+
+    in_virtual_time(run())
+
+
 async def test_one_probe_at_a_time() -> None:
     polling, first = await begin()
     second = WebSocketClient(polling.engine)

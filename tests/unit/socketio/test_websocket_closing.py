@@ -47,6 +47,7 @@ async def test_the_client_closes(frame: Frame, answer: bytes) -> None:
         (CloseReason.CONNECT_TIMEOUT, 1000),
         (CloseReason.PARSE_ERROR, 1002),
         (CloseReason.SLOW, 1008),
+        (CloseReason.TOO_MANY, 1013),
         (CloseReason.SHUTDOWN, 1012),
         (CloseReason.PING_TIMEOUT, 1001),
     ],
