@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import jwt
 import pytest
 from aiohttp import ClientSession
 
 from tests.e2e.clients import Device, Devices
+from tests.e2e.kicks import kick
 from tests.e2e.server import HUSH, ChatServer
 
 from .applications import Application
@@ -63,6 +67,19 @@ async def test_a_token_says_who_since_when_and_until_when(
     token = await token_of(browsers[0], application)
     claims = jwt.decode(token, parley.secret, algorithms=["HS256"])
     assert claims.keys() == {"sub", "iat", "exp"}
+    assert time.time() - 60 < claims["iat"] <= time.time() < claims["exp"]
+
+
+async def test_a_kicked_user_comes_back_with_the_next_token(
+    parley: ChatServer, application: Application, browsers: Browsers, devices: Devices
+) -> None:
+    await log_in(browsers[0], application, "alice")
+    alice = await connect(devices, parley, browsers[0], application)
+    await asyncio.to_thread(kick, parley, alice.user)
+    assert (await alice.wait("error"))[0]["code"] == "token_revoked"
+    await alice.wait("disconnect")
+    again = await connect(devices, parley, browsers[0], application)
+    await again.settle()
 
 
 async def test_the_page_learns_what_it_needs(
