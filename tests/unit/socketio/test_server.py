@@ -225,20 +225,24 @@ async def turned_away(error: Exception, at_once: bool) -> tuple[Told, Peer]:
     return told, peer
 
 
-@pytest.mark.parametrize("error", [ConnectUnavailable(), RuntimeError("secret detail")])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectUnavailable(), CloseReason.FORCED),
+        (ConnectUnavailable(CloseReason.TOO_MANY), CloseReason.TOO_MANY),
+        (RuntimeError("secret detail"), CloseReason.FORCED),
+    ],
+)
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_who_cannot_be_judged_now_is_to_come_again(error: Exception, at_once: bool) -> None:
+async def test_who_cannot_be_judged_now_is_to_come_again(
+    error: Exception, reason: CloseReason, at_once: bool
+) -> None:
     """A CONNECT_ERROR would keep official clients away for good."""
     told, peer = await turned_away(error, at_once)
     assert peer.heard() == []
-    assert peer.ended == [CloseReason.FORCED]
+    assert peer.ended == [reason]
     assert told.connected == []
-    assert told.reasons == [CloseReason.FORCED]
-
-
-async def test_why_it_is_to_come_again_may_be_said() -> None:
-    told, peer = await turned_away(ConnectUnavailable(CloseReason.TOO_MANY), at_once=True)
-    assert peer.ended == told.reasons == [CloseReason.TOO_MANY]
+    assert told.reasons == [reason]
 
 
 @pytest.mark.parametrize(("error", "answer"), VERDICTS)
