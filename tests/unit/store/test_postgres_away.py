@@ -169,7 +169,7 @@ async def test_what_returned_is_there_whatever_happens_meanwhile(
 
 async def test_sessions_that_an_administrator_ends(server: PostgresServer, node: Node) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parley'"
-    assert len(await asyncio.to_thread(server.execute, end)) == 5
+    assert len(await asyncio.to_thread(server.execute, end)) >= 5
     await eventually(node.call_all)
 
 
