@@ -6,7 +6,6 @@ given.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import re
 import subprocess
@@ -18,12 +17,12 @@ import asyncpg
 import pytest
 
 from parley.chat.ports import Committed, Marked, NewChat, Page, Receipt, Stored
-from parley.errors import StoreBroken, StoreUnavailable
+from parley.errors import StoreBroken
 from parley.model import ChatId, UserId
 from parley.store.postgres import PostgresStore, migrate
 from parley.store.postgres_connect import PostgresOptions, connect
 from parley.store.postgres_schema import NEEDED
-from tests.services.postgres import PATIENCE, PostgresServer
+from tests.services.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 OWNER_PASSWORD, USER_PASSWORD = "owner's", "user's"
@@ -184,38 +183,6 @@ async def test_nothing_more_is_granted(deployment: Deployment) -> None:
     for statement in NOT_ALLOWED:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await fetch(deployment.user, statement)
-
-
-END_SESSIONS = f"""
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'"""  # noqa: S608 - a constant
-
-
-@pytest.mark.parametrize(
-    "right", ["EXECUTE ON FUNCTION pg_terminate_backend", "SELECT ON pg_stat_activity"]
-)
-async def test_it_recovers_where_sessions_may_not_be_seen_or_ended(
-    deployment: Deployment, own_postgres: PostgresServer, right: str
-) -> None:
-    await deployment.migrate()
-    own_postgres.execute(f"REVOKE {right} FROM PUBLIC", DATABASE)
-    store = await PostgresStore.open(deployment.user)
-    owner = user()
-    try:
-        for turn in range(1, 4):
-            assert seqs(await committed_in_the_end(store, chat(owner, chosen=True))) == [turn]
-            own_postgres.execute(END_SESSIONS)
-    finally:
-        await store.close()
-
-
-async def committed_in_the_end(store: PostgresStore, new: NewChat) -> Committed:
-    """Its outcome, though the connection may be lost."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await store.commit([new], [])
-            except StoreUnavailable as error:
-                assert "permission denied" not in str(error)  # noqa: PT017 - that wouldn't heal
 
 
 async def test_the_tables_can_be_partitioned(deployment: Deployment) -> None:
