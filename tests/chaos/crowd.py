@@ -188,7 +188,7 @@ class Crowd:
         device = reader.device
         count = len(inboxes[device.user])
         await until(lambda: len(reader.known()) >= count)
-        await device.settle()
+        await _settled(device)
         live = [[chat["id"] for chat in chats] for chats in device.live]
         return Seen(live, set(reader.known()), device.undisturbed)
 
@@ -207,3 +207,16 @@ class Crowd:
         ids = [each["id"] for each in record.acknowledged[-_LATELY:] if each["message"] in lately]
         readers = [each for each in self.readers if each.device.user == record.receiver]
         return any(all(chat in reader.known() for reader in readers) for chat in ids)
+
+
+async def _settled(device: Device) -> None:
+    """Wait until all that the server has sent is here; one that is cut off comes back first.
+
+    Python's client learns of a failed POST only by a heartbeat, and sends nothing more until then.
+    """
+    async with asyncio.timeout(FORM.patience):
+        while True:
+            with suppress(TimeoutError, socketio.exceptions.SocketIOError):
+                await device.settle()
+                return
+            await asyncio.sleep(PAUSE)

@@ -7,7 +7,7 @@ told to be.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -23,11 +23,16 @@ Break: TypeAlias = Callable[[Site, Crowd], Awaitable[None]]
 _TRICKS: Final = Tricks(seed=1, drop=0.2, double=0.2, delay=0.2)
 _MOMENT: Final = 0.05
 """Seconds."""
+_ELSEWHERE: Final = 0.5
+"""Seconds in which clients of a dead node send to another one.  Commits don't time out so soon."""
 _CUTS: Final = 10
 _COMMITTING: Final = "query LIKE '%INSERT INTO heads%' AND pid <> pg_backend_pid()"
 _WAITING: Final = (
     f"SELECT pid FROM pg_stat_activity WHERE {_COMMITTING} AND wait_event_type = 'Lock'"  # noqa: S608 - a constant
 )
+
+# In the order of the nodes' own commits, with which there would be a deadlock otherwise.
+_HOLD: Final = "SELECT FROM heads WHERE owner = ANY ($1::uuid[]) ORDER BY owner FOR UPDATE"
 
 
 class Fault(NamedTuple):
@@ -42,6 +47,16 @@ class Fault(NamedTuple):
 async def kill_a_node(site: Site, crowd: Crowd) -> None:
     node = site.victim()
     await aside(node.kill, node.start)
+
+
+async def kill_a_node_that_commits(site: Site, crowd: Crowd) -> None:
+    """The server goes on with what it was storing while its clients send that again elsewhere."""
+    node = site.victim()
+    async with _commits_held_up(site, crowd.users):
+        await asyncio.sleep(_ELSEWHERE)  # other nodes' commits wait by then, too
+        await aside(node.kill)
+        await asyncio.sleep(_ELSEWHERE)
+    await aside(node.start)
 
 
 async def stop_and_start_all_nodes(site: Site, crowd: Crowd) -> None:
@@ -94,7 +109,7 @@ async def kill_postgres(site: Site, crowd: Crowd) -> None:
 
 async def terminate_commits(site: Site, crowd: Crowd) -> None:
     """The server ends transactions halfway."""
-    async with _commits_held_up(site, crowd) as administrator:
+    async with _commits_held_up(site, crowd.users[:1]) as administrator:
         ended = await administrator.fetch(
             f"SELECT pg_terminate_backend(pid) FROM ({_WAITING}) AS waiting"  # noqa: S608 - as above
         )
@@ -103,7 +118,7 @@ async def terminate_commits(site: Site, crowd: Crowd) -> None:
 
 async def cut_commits(site: Site, crowd: Crowd) -> None:
     """The connection is lost halfway, and the server commits nevertheless."""
-    async with _commits_held_up(site, crowd):
+    async with _commits_held_up(site, crowd.users[:1]):
         await aside(site.database_line.cut)
 
 
@@ -118,6 +133,7 @@ async def cut_statements(site: Site, crowd: Crowd) -> None:
 
 FAULTS: Final = {
     "a node is killed": Fault(kill_a_node, "another"),
+    "a node is killed while it commits": Fault(kill_a_node_that_commits, "another"),
     "all nodes are restarted one by one": Fault(stop_and_start_all_nodes, "none"),
     "a node stands still for seconds": Fault(freeze_a_node, "another"),
     "redis is killed": Fault(kill_redis, "directly"),
@@ -131,14 +147,13 @@ FAULTS: Final = {
 
 
 @asynccontextmanager
-async def _commits_held_up(site: Site, crowd: Crowd) -> AsyncIterator[Any]:
-    """Commits to one inbox are in the midst of their transaction meanwhile."""
-    owner = crowd.users[0]
+async def _commits_held_up(site: Site, owners: Sequence[str]) -> AsyncIterator[Any]:
+    """Commits to these inboxes are in the midst of their transaction meanwhile."""
     holder = await connect(site.postgres.options())
     administrator = await connect(site.postgres.options())
     try:
         async with asyncio.timeout(FORM.patience), holder.transaction():
-            await holder.fetch("SELECT FROM heads WHERE owner = $1 FOR UPDATE", owner)
+            await holder.fetch(_HOLD, owners)
             while not await administrator.fetch(_WAITING):  # noqa: ASYNC110 - nothing tells when
                 await asyncio.sleep(_MOMENT)
             yield administrator

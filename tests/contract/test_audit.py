@@ -7,72 +7,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pytest
 
-from parley.chat.ports import NewChat, Store
-from parley.errors import StoreBroken
-from parley.model import ChatId, UserId
-from parley.store import postgres_audit, sqlite_audit
-from parley.store.postgres import PostgresStore
-from parley.store.sqlite import SqliteStore
+from parley.chat.ports import Revocation
 from tests.services.postgres import Postgres
 
+from .auditing import (
+    ALICE,
+    BOB,
+    CAROL,
+    Database,
+    PostgresDatabase,
+    SqliteFile,
+    chat,
+    chat_id,
+    findings,
+    refused,
+)
 from .conftest import NOW
-
-ALICE, BOB, CAROL = (UserId(f"00000000-0000-4000-8000-{number:012d}") for number in range(1, 4))
-
-
-def chat_id(number: int) -> ChatId:
-    return ChatId(f"00000000-0000-4000-9000-{number:012d}")
-
-
-def chat(number: int, receiver: UserId = BOB) -> NewChat:
-    return NewChat(chat_id(number), ALICE, receiver, f"message {number}", NOW)
-
-
-class Database(Protocol):
-    """One that an operator may damage."""
-
-    async def open(self) -> Store: ...
-    def execute(self, statement: str) -> None: ...
-    async def audit(self, tell: Callable[[str], object]) -> bool: ...
-
-
-class SqliteFile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    async def open(self) -> Store:
-        return await SqliteStore.open(self.path)
-
-    def execute(self, statement: str) -> None:
-        with closing(sqlite3.connect(self.path)) as db:
-            db.executescript(statement)
-
-    async def audit(self, tell: Callable[[str], object]) -> bool:
-        return await sqlite_audit.audit(self.path, tell)
-
-
-class PostgresDatabase:
-    def __init__(self, server: Postgres, name: str) -> None:
-        self._server, self._name = server, name
-        self.options = server.options(database=name)
-
-    async def open(self) -> Store:
-        return await PostgresStore.open(self.options)
-
-    def execute(self, statement: str) -> None:
-        for each in statement.split(";"):
-            self._server.execute(each, self._name)
-
-    async def audit(self, tell: Callable[[str], object]) -> bool:
-        return await postgres_audit.audit(self.options, tell)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -88,37 +44,24 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture
 async def filled(database: Database) -> Database:
-    """One in which Bob has three messages, and Alice has one."""
+    """One in which Bob has three messages, and Alice has one.
+
+    Alice was kicked, and so was Bob, whose tokens are accepted again.
+    """
     store = await database.open()
     try:
         await store.commit([chat(1), chat(2), chat(3), chat(4, ALICE)], [])
+        await store.revocations.put(Revocation(ALICE, NOW, NOW + 60_000, "spam"))
+        await store.revocations.put(Revocation(BOB, 0, 0, ""))
     finally:
         await store.close()
     return database
 
 
-async def findings(database: Database) -> dict[str, list[str]]:
-    """What the audit shows, by the names of the checks that found something."""
-    lines: list[str] = []
-    sound = await database.audit(lines.append)
-    found: dict[str, list[str]] = {}
-    examples: list[str] = []
-    for line in lines[1:-1]:
-        if line.startswith("      "):
-            examples.append(line.strip())
-            continue
-        name, state, *_ = line.split()
-        examples = []
-        if state != "ok":
-            found[name] = examples
-    assert sound == (lines[-1] == "Sound.") == (not found)
-    return found
-
-
 async def test_a_sound_store_is_sound(filled: Database) -> None:
     lines: list[str] = []
     assert await filled.audit(lines.append)
-    assert lines[0].endswith("; messages: 4, inboxes: 2")
+    assert lines[0].endswith("; messages: 4, inboxes: 2, revocations: 2")
     assert all(line.split()[1] == "ok" for line in lines[1:-1])
     assert len(lines) > 8
     assert lines[-1] == "Sound."
@@ -211,6 +154,32 @@ DAMAGES = {
         f"UPDATE chats SET created_at = 99999999999999 WHERE id = '{chat_id(2)}'",
         {"times": "was sent at 99999999999999 ms"},
     ),
+    "a revocation that nobody sees": Damage(
+        f"UPDATE revocations SET version = 0 WHERE user_id = '{ALICE}'",
+        {"versions": f"the revocation of {ALICE} has the version 0"},
+    ),
+    "a version twice": Damage(
+        "CREATE TABLE copies AS SELECT * FROM revocations; DROP TABLE revocations;"
+        "ALTER TABLE copies RENAME TO revocations; UPDATE revocations SET version = 2",
+        {"versions": f"the revocation of {ALICE} has the version 2"},
+    ),
+    "a revocation in seconds": Damage(
+        f"UPDATE revocations SET issued_before = 1760000000 WHERE user_id = '{ALICE}'",
+        {"revoked": f"tokens of {ALICE} issued before 1760000000 are refused until {NOW + 60_000}"},
+    ),
+    "a revocation of what is still to be issued": Damage(
+        f"UPDATE revocations SET issued_before = {2**62}, until = {2**62 + 1}"
+        f" WHERE user_id = '{ALICE}'",
+        {"revoked": f"tokens of {ALICE} issued before {2**62} are refused"},
+    ),
+    "a revocation for ever": Damage(
+        f"UPDATE revocations SET until = {2**62} WHERE user_id = '{ALICE}'",
+        {"revoked": f"are refused until {2**62} ms since 1970"},
+    ),
+    "a revocation that ends before it begins": Damage(
+        f"UPDATE revocations SET until = {NOW} - 1 WHERE user_id = '{ALICE}'",
+        {"revoked": f"are refused until {NOW - 1} ms since 1970"},
+    ),
     "no version": Damage("DELETE FROM schema_version", {"schema": "schema_version is empty"}),
     "a version of nobody's": Damage(
         "INSERT INTO schema_version (version) VALUES (-3)",
@@ -274,18 +243,19 @@ async def test_an_audit_changes_nothing_and_disturbs_nobody(filled: Database) ->
         await store.close()
 
 
-async def refused(audit: Callable[[Callable[[str], object]], Awaitable[bool]]) -> str:
-    """Why a store can't be looked at."""
-    lines: list[str] = []
-    with pytest.raises(StoreBroken) as caught:
-        await audit(lines.append)
-    assert not lines
-    return str(caught.value)
-
-
 async def test_a_store_of_a_newer_parley_is_left_to_that_one(filled: Database) -> None:
     filled.execute("INSERT INTO schema_version (version) VALUES (999)")
     assert "was written by a newer Parley" in await refused(filled.audit)
+
+
+async def test_a_store_of_an_older_parley_is_brought_up_to_date_first(filled: Database) -> None:
+    filled.execute("DELETE FROM schema_version WHERE version = 2; DROP TABLE revocations")
+    assert "run `parley migrate` first" in await refused(filled.audit)
+
+
+async def test_a_store_without_one_of_its_tables(filled: Database) -> None:
+    filled.execute("DROP TABLE revocations")
+    assert "lacks the table revocations" in await refused(filled.audit)
 
 
 async def test_a_database_of_others_is_not_looked_at(database: Database) -> None:
@@ -314,59 +284,3 @@ async def test_the_documentation_names_every_check(filled: Database) -> None:
     checks = {line.split()[0] for line in lines[1:-1]}
     section = OPERATIONS.partition("\n## Checking the database\n")[2].partition("\n## ")[0]
     assert checks <= set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
-
-
-class TestSqlite:
-    @pytest.fixture
-    async def file(self, tmp_path: Path) -> SqliteFile:
-        file = SqliteFile(tmp_path / "parley.db")
-        store = await file.open()
-        await store.commit([chat(1), chat(2)], [])
-        await store.close()
-        return file
-
-    async def test_an_id_that_is_none(self, file: SqliteFile) -> None:
-        file.execute(f"UPDATE chats SET sender = upper('{ALICE[:-1]}a') WHERE seq = 1")
-        assert (await findings(file))["ids"] == [
-            f"the message {chat_id(1)} from {ALICE[:-1]}A to {BOB}"
-        ]
-
-    async def test_what_sqlite_itself_finds(self, file: SqliteFile) -> None:
-        file.execute("PRAGMA ignore_check_constraints = ON; UPDATE chats SET received = 7")
-        found = await findings(file)
-        assert found["file"][0] == "SQLite says: CHECK constraint failed in chats"
-
-    async def test_a_file_that_is_not_there_is_not_made(self, tmp_path: Path) -> None:
-        file = SqliteFile(tmp_path / "parley.db")
-        assert "There is no file" in await refused(file.audit)
-        assert not file.path.exists()
-
-    async def test_a_file_of_something_else(self, tmp_path: Path) -> None:
-        file = SqliteFile(tmp_path / "parley.db")
-        file.path.write_bytes(b"nothing of SQLite's" * 100)
-        assert "is not an SQLite database" in await refused(file.audit)
-
-    async def test_a_file_without_its_middle(self, file: SqliteFile) -> None:
-        content = bytearray(file.path.read_bytes())
-        content[4096:8192] = bytes(4096)
-        file.path.write_bytes(content)
-        assert "is damaged; move it away and restore a backup." in await refused(file.audit)
-
-
-class TestPostgres:
-    async def test_by_a_pooler(self, postgres: Postgres) -> None:
-        with postgres.temporary_database() as name:
-            database = PostgresDatabase(postgres, name)
-            database.options = postgres.options(database=name, pooler=True)
-            await (await database.open()).close()
-            assert not await findings(database)
-
-    async def test_a_server_that_is_away(self, postgres: Postgres) -> None:
-        database = PostgresDatabase(postgres, postgres.database)
-        database.options = postgres.options(port=1)
-        assert "can't be asked: connection refused." in await refused(database.audit)
-
-    async def test_a_wrong_password(self, postgres: Postgres) -> None:
-        database = PostgresDatabase(postgres, postgres.database)
-        database.options = postgres.options(password="wrong")
-        assert "refuses the password" in await refused(database.audit)

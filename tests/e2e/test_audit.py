@@ -21,7 +21,8 @@ async def test_a_file_that_is_being_served(own_server: ChatServer, devices: Devi
     done = parley(own_server.settings, "audit")
     assert (done.returncode, done.stderr) == (0, "")
     first, *_, last = done.stdout.splitlines()
-    assert first == f"The SQLite file {own_server.database}; messages: 20, inboxes: 1"
+    counts = "messages: 20, inboxes: 1, revocations: 0"
+    assert first == f"The SQLite file {own_server.database}; {counts}"
     assert last == "Sound."
 
     with closing(sqlite3.connect(own_server.database)) as db:

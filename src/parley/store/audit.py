@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -25,9 +26,16 @@ EARLIEST: Final = 946_684_800_000
 of a machine that has forgotten the time, lie before it."""
 AHEAD: Final = 86_400_000
 """Milliseconds by which the clock of a node may be ahead of ours."""
+LONGEST: Final = 31_536_000_000
+"""Milliseconds for which tokens can be revoked: a year, as with ``JWT_REVOCATION_LIFETIME``."""
 
+TABLES: Final = frozenset({"schema_version", "chats", "inbox", "heads"})
+"""Those of the first version, by which a store is known."""
+LATER_TABLES: Final = frozenset({"revocations"})
 VERSIONS: Final = "SELECT version FROM schema_version ORDER BY version"
-COUNTS: Final = "SELECT (SELECT count(*) FROM chats), (SELECT count(*) FROM heads)"
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM chats), (SELECT count(*) FROM heads),
+  (SELECT count(*) FROM revocations)"""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -108,6 +116,16 @@ _CHECKS: Final = (
         "SELECT owner, seq, kind FROM inbox WHERE kind <> 1",
         "the inbox of {0}: position {1} is of the kind {2}",
     ),
+    Check(
+        "versions",
+        "every revocation has a version of its own, from 1",
+        """
+        SELECT user_id, version FROM revocations AS one
+        WHERE version < 1 OR EXISTS (
+          SELECT 1 FROM revocations AS other
+          WHERE other.version = one.version AND other.user_id <> one.user_id)""",
+        "the revocation of {0} has the version {1}",
+    ),
 )
 
 
@@ -121,6 +139,16 @@ def checks() -> Iterator[Check]:
         f"SELECT receiver, id, created_at FROM chats"  # noqa: S608 - numbers
         f" WHERE created_at NOT BETWEEN {EARLIEST} AND {latest}",
         "the message {1} to {0} was sent at {2} ms since 1970",
+    )
+    # Both are 0 for those whose tokens are accepted again.
+    yield Check(
+        "revoked",
+        "tokens are revoked that were issued since 2000, for a year at most",
+        f"SELECT user_id, issued_before, until FROM revocations"  # noqa: S608 - numbers
+        f" WHERE (issued_before <> 0 OR until <> 0) AND NOT ("
+        f" issued_before BETWEEN {EARLIEST} AND {latest}"
+        f" AND until > issued_before AND until <= {latest + LONGEST})",
+        "tokens of {0} issued before {1} are refused until {2} ms since 1970",
     )
 
 
@@ -146,9 +174,10 @@ class Report:
         self._tell = tell
         self._count = 0
 
-    def begin(self, store: str, chats: int, inboxes: int) -> None:
+    def begin(self, store: str, chats: int, inboxes: int, revocations: int) -> None:
         """Say what is looked at."""
-        self._tell(f"{store}; messages: {chats:,}, inboxes: {inboxes:,}")
+        counts = f"messages: {chats:,}, inboxes: {inboxes:,}, revocations: {revocations:,}"
+        self._tell(f"{store}; {counts}")
 
     def add(self, findings: Findings) -> None:
         """Tell what one check has found."""
@@ -168,6 +197,29 @@ class Report:
         else:
             self._tell("Sound.")
         return not self._count
+
+
+def check_store(found: AbstractSet[str], database: str) -> None:
+    """Make sure that ``database``, whose tables are ``found``, is a store of Parley's.
+
+    Raises:
+        StoreBroken: it isn't.
+    """
+    if not found >= TABLES:
+        raise StoreBroken(f"{database} holds no messages of Parley's; correct DATABASE_DB.")
+
+
+def check_complete(found: AbstractSet[str], database: str) -> None:
+    """Make sure that a store of a version that this Parley knows has all tables.
+
+    Raises:
+        StoreBroken: it lacks some.
+    """
+    for missing in sorted(LATER_TABLES - found):
+        raise StoreBroken(
+            f"{database} lacks the table {missing}, though its schema has the version of this "
+            "Parley; restore a backup."
+        )
 
 
 def version_findings(backend: str, versions: Sequence[Any], database: str) -> Findings:

@@ -9,18 +9,20 @@ import asyncpg
 from parley.errors import StoreBroken
 from parley.store.audit import (
     COUNTS,
+    LATER_TABLES,
+    TABLES,
     VERSIONS,
     Findings,
     Report,
     Tell,
+    check_complete,
+    check_store,
     checks,
     version_findings,
 )
 from parley.store.postgres_connect import FAILURES, PostgresOptions, away, broken, connect
 
-_TABLES: Final = """
-SELECT count(*) FROM unnest(ARRAY['schema_version', 'chats', 'inbox', 'heads']) AS name
-WHERE to_regclass(name) IS NOT NULL"""
+_FOUND: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 
 
 async def audit(options: PostgresOptions, tell: Tell) -> bool:
@@ -51,10 +53,11 @@ async def audit(options: PostgresOptions, tell: Tell) -> bool:
 async def _audit(connection: Any, options: PostgresOptions, report: Report) -> bool:
     await connection.execute("SET LOCAL statement_timeout = 0")  # it takes as long as it takes
     database = f"The database {options.database!r} of PostgreSQL at {options.address}"
-    if await connection.fetchval(_TABLES) < 4:
-        raise StoreBroken(f"{database} holds no messages of Parley's; correct DATABASE_DB.")
+    found = {name for (name,) in await connection.fetch(_FOUND, list(TABLES | LATER_TABLES))}
+    check_store(found, database)
     versions = [version for (version,) in await connection.fetch(VERSIONS)]
     versions_found = version_findings("postgres", versions, database)
+    check_complete(found, database)
     report.begin(database, *await connection.fetchrow(COUNTS))
     report.add(versions_found)
     for check in checks():

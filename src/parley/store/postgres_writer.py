@@ -40,7 +40,8 @@ class Writer:
         self._wire: Wire | None = None
         self._used = 0.0
         self._session: Any = None
-        """Of the last connection, at the server; None before the first, or behind a pooler."""
+        """Of the last connection, at the server; None before the first, behind a pooler, or where
+        it can't be seen."""
 
     @property
     def ready(self) -> bool:
@@ -106,10 +107,11 @@ class Writer:
         could come after those of the new one.
         """
         try:
-            with suppress(asyncpg.InsufficientPrivilegeError):  # an administrator may forbid it
+            # An administrator may forbid to see sessions, or to end them.
+            with suppress(asyncpg.InsufficientPrivilegeError):
                 while self._session is not None and await connection.fetch(_END, *self._session):  # noqa: ASYNC110 - nothing tells when
                     await asyncio.sleep(_LOOK)
-            [self._session] = await connection.fetch(_OURS)
+                [self._session] = await connection.fetch(_OURS)
         except BaseException as error:
             connection.terminate()
             if isinstance(error, asyncpg.InterfaceError):

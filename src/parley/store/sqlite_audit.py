@@ -16,6 +16,8 @@ from parley.store.audit import (
     Findings,
     Report,
     Tell,
+    check_complete,
+    check_store,
     checks,
     version_findings,
 )
@@ -23,7 +25,7 @@ from parley.store.sqlite import BUSY_TIMEOUT
 from parley.store.sqlite_lane import connect_reader
 from parley.store.sqlite_schema import explain
 
-_TABLES: Final = "SELECT count(*) FROM sqlite_master WHERE name IN ('chats', 'inbox', 'heads')"
+_FOUND: Final = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _HEX: Final = "[0-9a-f]"
 _UUID: Final = "-".join(_HEX * digits for digits in (8, 4, 4, 4, 12))
 # PostgreSQL has a type for ids, and keeps its files in order itself.
@@ -41,6 +43,12 @@ _CHECKS: Final = (
         SELECT receiver, id, sender FROM chats
         WHERE id NOT GLOB '{_UUID}' OR receiver NOT GLOB '{_UUID}' OR sender NOT GLOB '{_UUID}'""",  # noqa: S608 - a constant
         "the message {1} from {2} to {0}",
+    ),
+    Check(
+        "users",
+        "every user whose tokens are revoked is a UUID, in lower case",
+        f"SELECT user_id FROM revocations WHERE user_id NOT GLOB '{_UUID}'",  # noqa: S608 - a constant
+        "the revocation of {0}",
     ),
 )
 
@@ -70,11 +78,11 @@ async def audit(path: Path, tell: Tell) -> bool:
 
 def _audit(db: sqlite3.Connection, path: Path, report: Report) -> bool:
     db.execute("BEGIN")
-    (tables,) = db.execute(_TABLES).fetchone()
-    if tables < 3:
-        raise StoreBroken(f"{path} holds no messages of Parley's; correct DATABASE_DB.")
+    found = {name for (name,) in db.execute(_FOUND)}
+    check_store(found, str(path))
     versions = [version for (version,) in db.execute(VERSIONS)]
     versions_found = version_findings("sqlite", versions, str(path))
+    check_complete(found, str(path))
     report.begin(f"The SQLite file {path}", *db.execute(COUNTS).fetchone())
     report.add(versions_found)
     for check in (*_CHECKS, *checks()):

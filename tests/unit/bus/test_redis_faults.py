@@ -256,18 +256,18 @@ class TestTellingOfIt:
             )
 
     async def test_being_idle_is_no_loss(self, redis_server: RedisServer) -> None:
-        async with redis_ends(redis_server.options(timeout=0.2)) as ends:
+        async with redis_ends(redis_server.options(timeout=0.5)) as ends:
             node = Node(ends)
-            await asyncio.sleep(1)
+            await asyncio.sleep(2)
             assert node.subscriber.connected
             assert node.restored == 0
 
     async def test_being_held_up_is_no_loss(self, redis_server: RedisServer) -> None:
-        async with redis_ends(redis_server.options(timeout=0.2)) as ends:
+        async with redis_ends(redis_server.options(timeout=0.5)) as ends:
             node, ann = Node(ends), owner()
             await node.subscriber.subscribe(ann)
             for _ in range(3):
-                time.sleep(0.4)  # noqa: ASYNC251 - nothing runs meanwhile
+                time.sleep(1)  # noqa: ASYNC251 - nothing runs meanwhile
                 await node.carries_something(ann)
             assert node.subscriber.connected
             assert node.restored == 0

@@ -13,13 +13,14 @@ from parley.chat.ports import NewChat, Page, Receipt, Stored
 from parley.errors import StoreUnavailable
 from parley.model import ChatId, UserId
 from parley.store import postgres_lane
-from parley.store.postgres import PostgresStore
+from parley.store.postgres import PostgresOptions, PostgresStore
 from parley.store.postgres_connect import connect
 from tests.services.postgres import PATIENCE, Installation, PostgresServer
 
 ALL = Page(limit=10_000)
 HASTY = 1.5
 """Seconds: more than any call takes on a busy machine, little enough to wait for."""
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parley'"
 
 
 class Node:
@@ -168,8 +169,7 @@ async def test_what_returned_is_there_whatever_happens_meanwhile(
 
 
 async def test_sessions_that_an_administrator_ends(server: PostgresServer, node: Node) -> None:
-    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parley'"
-    assert len(await asyncio.to_thread(server.execute, end)) == 5
+    assert len(await asyncio.to_thread(server.execute, END_ALL)) >= 5
     await eventually(node.call_all)
 
 
@@ -237,6 +237,32 @@ async def test_a_server_that_became_read_only(server: PostgresServer, node: Node
         await node.commit()
     await asyncio.to_thread(switch, "off")
     await eventually(node.call_all)
+
+
+@pytest.fixture
+def humble(server: PostgresServer) -> Iterator[PostgresOptions]:
+    """A database of its own, for a role that is no administrator's."""
+    name = password = "humble"
+    server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+    with server.temporary_database(f"OWNER {name}") as database:
+        yield server.options(user=name, password=password, database=database)
+    server.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize(
+    "right", ["EXECUTE ON FUNCTION pg_terminate_backend", "SELECT ON pg_stat_activity"]
+)
+async def test_a_server_where_sessions_may_not_be_ended_or_seen(
+    server: PostgresServer, humble: PostgresOptions, right: str
+) -> None:
+    server.execute(f"REVOKE {right} FROM PUBLIC", humble.database)
+    node = Node(await PostgresStore.open(humble))
+    for _ in range(3):
+        await eventually(node.commit)
+        server.execute(END_ALL)
+    await eventually(node.commit)
+    assert len(await node.seqs()) >= 4
+    await node.store.close()
 
 
 async def sessions(node: Node) -> set[int]:
