@@ -37,11 +37,13 @@ SELECT current_setting('server_version_num')::int / 10000,
 FOUND: Final = """
 SELECT relname::text FROM pg_catalog.pg_class
 WHERE relname = ANY ($1::text[]) AND pg_catalog.pg_table_is_visible(oid)"""
+# None on a table that isn't there: that is made first.
 MISSING: Final = """
 SELECT name, right_, part
 FROM unnest($1::text[], $2::text[], $3::text[]) AS needed (name, right_, part)
 WHERE NOT CASE part
-  WHEN '' THEN has_table_privilege(name, right_) ELSE has_column_privilege(name, part, right_)
+  WHEN '' THEN has_table_privilege(to_regclass(name), right_)
+  ELSE has_column_privilege(to_regclass(name), part, right_)
 END"""
 
 
@@ -77,7 +79,12 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
     if pending("postgres", before, _database(options)):
         try:
             after = await _migrate(connection, options)
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
+        except asyncpg.InvalidSchemaNameError as error:
+            raise StoreBroken(
+                f"{options.user!r} can't see what the {_database(options)} holds "
+                f'({error.args[0]}); allow it: GRANT USAGE ON SCHEMA public TO "{options.user}";'
+            ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
             raise StoreBroken(
                 f"{options.user!r} may not create Parley's tables in the {_database(options)} "
                 f"({error.args[0]}); run `parley migrate` with a user that may, or allow it: "
