@@ -10,7 +10,14 @@ from tests.e2e.clients import Device, Devices
 from tests.e2e.kicks import kick
 from tests.e2e.server import ChatServer, new_user, wait_until
 from tests.services.command import parley
-from tests.services.deployment import OWNER, OWNER_PASSWORD, USER, Deployment, back_to_version_1
+from tests.services.deployment import (
+    OWNER,
+    OWNER_PASSWORD,
+    USER,
+    Deployment,
+    back_to_version_1,
+    fetch,
+)
 from tests.services.postgres import PostgresServer
 from tests.services.valkey import RedisServer
 
@@ -44,6 +51,9 @@ async def test_all_commands(
     await asyncio.to_thread(wait_until, lambda: bob.user in who(), str)
     audit = await asyncio.to_thread(parley, cluster.settings, "audit")
     assert (audit.returncode, audit.stderr) == (0, ""), audit.stdout
+    await fetch(deployment.owner, "REVOKE SELECT ON inbox FROM chat")
+    assert await refusal(cluster.settings, "audit") == f'GRANT SELECT ON inbox TO "{USER}"'
+    await asyncio.to_thread(deployment.give_rights)
     await asyncio.to_thread(kick, node, bob.user)
     assert (await bob.wait("error"))[0]["code"] == "token_revoked"
     await asyncio.to_thread(kick, node, bob.user, "--forget")

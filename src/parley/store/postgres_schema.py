@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -22,7 +23,7 @@ LOCK: Final = int.from_bytes(b"parley")
 
 TABLES: Final = ("chats", "inbox", "heads")
 """Those of the first version, by which a database of Parley's is known."""
-NEEDED: Final = [
+NEEDED: Final[Sequence[tuple[str, str, str]]] = [
     ("schema_version", "SELECT", ""),
     *((table, right, "") for table in TABLES for right in ("SELECT", "INSERT")),
     ("chats", "UPDATE", "received"),
@@ -91,7 +92,7 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
                 f'GRANT CREATE ON SCHEMA public TO "{options.user}";'
             ) from error
     async with asyncio.timeout(options.timeout):
-        await _check_rights(connection, options)
+        await check_rights(connection, options, NEEDED)
     return before, after
 
 
@@ -124,7 +125,7 @@ async def _applied(connection: Any, options: PostgresOptions) -> int:
         except asyncpg.UndefinedColumnError:
             version = "another program's"
         except asyncpg.InsufficientPrivilegeError:
-            await _check_rights(connection, options)
+            await check_rights(connection, options, NEEDED)
             raise
     if version is None and found <= {"schema_version"}:
         return 0
@@ -155,8 +156,15 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     return version
 
 
-async def _check_rights(connection: Any, options: PostgresOptions) -> None:
-    missing = await connection.fetch(MISSING, *map(list, zip(*NEEDED, strict=True)))
+async def check_rights(
+    connection: Any, options: PostgresOptions, needed: Sequence[tuple[str, str, str]]
+) -> None:
+    """Make sure that ``options.user`` has the ``needed`` rights, in the form of ``NEEDED``.
+
+    Raises:
+        StoreBroken: the message has the statements that give those that are missing.
+    """
+    missing = await connection.fetch(MISSING, *map(list, zip(*needed, strict=True)))
     if missing:
         grants = " ".join(
             f'GRANT {right}{part and f" ({part})"} ON {name} TO "{options.user}";'
