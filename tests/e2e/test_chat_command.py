@@ -105,6 +105,10 @@ def test_a_token_from_a_variable(server: ChatServer, chat: Chat) -> None:
     )
     assert (signed.returncode, signed.stderr) == (0, b"")
 
+    blank = chat(*to, PARLEY_TOKEN="")
+    assert blank.returncode == 2
+    assert b"Say who you are" in blank.stderr
+
 
 def test_names_and_secret_of_dev(tmp_path: Path, chat: Chat) -> None:
     data = devmode.open_data(tmp_path / ".parley")

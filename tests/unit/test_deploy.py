@@ -99,7 +99,7 @@ def test_nginx_is_believed_where_it_is_set_up(where: str) -> None:
         settings = unit_environment(JWT_SECRET_KEY=SECRET, DATABASE_PASSWORD="p")
         nginx = "127.0.0.1"
     proxies = Proxies(settings.trusted_proxies, settings.trusted_proxy_header)
-    headers = {settings.trusted_proxy_header: CLIENT}
+    headers: dict[str, str] = {settings.trusted_proxy_header: CLIENT}
     assert (
         f"proxy_set_header {settings.trusted_proxy_header} $remote_addr".lower()
         in text("deploy/nginx.conf").lower()
