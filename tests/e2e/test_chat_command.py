@@ -297,7 +297,7 @@ def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: P
     ],
 )
 def test_what_is_wrong_is_said(arguments: str, message: str, chat: Chat, tmp_path: Path) -> None:
-    done = chat(*arguments.format(user=new_user()).split(), stdin=b"hi\n")
+    done = chat(*arguments.format(user=new_user()).split(), stdin=b"\nhi\n")
 
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()
