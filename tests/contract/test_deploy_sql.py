@@ -83,7 +83,7 @@ async def test_the_rights_are_enough_and_each_is_needed(deployment: Deployment) 
 async def test_an_upgrade_names_the_rights_that_are_new(deployment: Deployment) -> None:
     await deployment.migrate()
     await back_to_version_1(deployment.owner)
-    with pytest.raises(StoreBroken, match="run `parley migrate` with a user that may"):
+    with pytest.raises(StoreBroken, match="run `parley migrate` with the user that owns"):
         await PostgresStore.open(deployment.user)
     assert await migrate(deployment.owner) == (1, 2)
     with pytest.raises(StoreBroken) as refused:

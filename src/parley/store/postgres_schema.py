@@ -80,17 +80,8 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
     if pending("postgres", before, _database(options)):
         try:
             after = await _migrate(connection, options)
-        except asyncpg.InvalidSchemaNameError as error:
-            raise StoreBroken(
-                f"{options.user!r} can't see what the {_database(options)} holds "
-                f'({error.args[0]}); allow it: GRANT USAGE ON SCHEMA public TO "{options.user}";'
-            ) from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            raise StoreBroken(
-                f"{options.user!r} may not create Parley's tables in the {_database(options)} "
-                f"({error.args[0]}); run `parley migrate` with a user that may, or allow it: "
-                f'GRANT CREATE ON SCHEMA public TO "{options.user}";'
-            ) from error
+        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
+            raise StoreBroken(_not_allowed(error, before, options)) from error
     async with asyncio.timeout(options.timeout):
         await check_rights(connection, options, NEEDED)
     return before, after
@@ -142,7 +133,7 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     """Apply what is missing, all or nothing, and however long it takes."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
-        text = f"the {_database(options)} is brought up to date"
+        text = f"the {_database(options)} has to be brought up to date"
         reason = "tables are missing, or older than this version"
         tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -154,6 +145,23 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
             await connection.execute(ADD_VERSION.format(migration.version))
             version = migration.version
     return version
+
+
+def _not_allowed(error: asyncpg.PostgresError, before: int, options: PostgresOptions) -> str:
+    """Why the tables of version ``before`` can't be brought up to date, and what to do."""
+    who, where, why = repr(options.user), _database(options), error.args[0]
+    grant = f'GRANT {{}} ON SCHEMA public TO "{options.user}";'.format
+    if isinstance(error, asyncpg.InvalidSchemaNameError):
+        return f"{who} can't see what the {where} holds ({why}); allow it: {grant('USAGE')}"
+    if before:
+        return (
+            f"{who} may not change Parley's tables in the {where} ({why}); run `parley migrate` "
+            "with the user that owns them."
+        )
+    return (
+        f"{who} may not create Parley's tables in the {where} ({why}); run `parley migrate` with a "
+        f"user that may, or allow it: {grant('CREATE')}"
+    )
 
 
 async def check_rights(
