@@ -113,11 +113,12 @@ lock: $(LOCK_VENV)/.installed ## Pin the dependencies anew, at their latest vers
 	$(COMPILE) --extra docs --constraint requirements-bench.lock \
 		--output-file requirements-docs.lock pyproject.toml
 
+# --strict: what could not be looked up fails it, too.
 audit-deps: $(AUDIT_VENV)/.installed ## Look the locked versions up among known vulnerabilities (by network)
 	@for lock in requirements*.lock; do \
 		echo "$$lock:"; \
-		$(AUDIT_VENV)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
-			--requirement $$lock || found=yes; \
+		$(AUDIT_VENV)/bin/pip-audit --strict --require-hashes --disable-pip \
+			--progress-spinner off --requirement $$lock || found=yes; \
 	done; test -z "$$found"
 
 clean: ## Remove what the other targets made, but never your data

@@ -1,5 +1,5 @@
 -- What the role that serves may do with Parley's tables: read and add, mark a message received, count
--- an inbox on, and kick users. It can neither change what was written, nor delete it.
+-- an inbox on, and kick users. It can neither change messages, nor delete anything.
 --
 -- After each `parley migrate`, whether Parley runs or not:
 --

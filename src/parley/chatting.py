@@ -128,7 +128,7 @@ def _token_of(request: Request, people: People, environ: Mapping[str, str]) -> C
 
 def _given_token(request: Request, environ: Mapping[str, str]) -> str:
     token = request.token or environ.get(TOKEN_VARIABLE)
-    if token is None:
+    if not token:
         raise ClientError(
             f"Say who you are: --as USER, or a token in the variable {TOKEN_VARIABLE}, or --token "
             "- and the token on the standard input."

@@ -21,9 +21,7 @@ from parley.incidents import FIELDS
 
 REDACTED = "[redacted]"
 
-_NEVER_LOGGED = frozenset(
-    {"token", "authorization", "secret", "password", "message_text", "jwt_secret_key", "auth"}
-)
+_NEVER_LOGGED = frozenset({"token", "authorization", "secret", "password", "message_text", "auth"})
 _DEEPEST = 4
 
 
@@ -93,7 +91,7 @@ def _is_private(key: object) -> bool:
     if not isinstance(key, str):
         return False
     name = key.lower()
-    return name in _NEVER_LOGGED or name.endswith(("_token", "_secret", "_password"))
+    return name in _NEVER_LOGGED or name.endswith(("_token", "_secret", "_password", "_secret_key"))
 
 
 def _console(terminal: bool) -> list[Processor]:

@@ -60,8 +60,11 @@ class Nginx:
 
     def statuses(self) -> Counter[int]:
         """How many answers of each HTTP status it has given, as far as it has logged them."""
-        lines = (self._folder / "access.log").read_text().splitlines()
-        return Counter(int(line.split('"')[2].split()[0]) for line in lines)
+        return Counter(int(line.split('"')[2].split()[0]) for line in self.log().splitlines())
+
+    def log(self) -> str:
+        """A line for each answer that it has given, as far as it has written them."""
+        return (self._folder / "access.log").read_text()
 
     def start(self) -> None:
         """Start it and wait until it accepts connections."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.clients import Device, Devices
+from tests.e2e.kicks import kick
 from tests.e2e.server import new_user, wait_until
 from tests.services.command import parley
 from tests.services.valkey import ValkeyCluster, ValkeyServer
@@ -20,19 +21,22 @@ SECRET = "correct-horse"
 USER = {"username": "parley", "password": SECRET, "prefix": "parley:"}
 
 
-def rules(name: str) -> list[str]:
-    """What the page has operators write."""
-    line = re.search(rf"^ *{name} (.*)$", PAGE, re.MULTILINE)
-    assert line
-    return line[1].replace("SECRET", SECRET).split()
+ALONE, IN_CLUSTERS = (
+    line.replace("SECRET", SECRET).split()
+    for line in re.findall(r"^ *ACL SETUSER parley on (.*)$", PAGE, re.MULTILINE)
+)
+"""What the page has operators write, for a single server and for a cluster's."""
 
 
-def commands(allowed: Sequence[str]) -> set[str]:
-    return {rule[1:].replace("|", " ") for rule in allowed if rule.startswith("+")}
+def admit(node: ValkeyServer, rules: Sequence[str]) -> None:
+    """Make the user, and count the commands from now on."""
+    node.ask("ACL", "SETUSER", USER["username"], "on", *rules)
+    node.ask("CONFIG", "RESETSTAT")
 
 
-ALONE = rules("ACL SETUSER parley on")
-IN_CLUSTERS = rules(r"ACL SETUSER parley(?= \+)")
+def commands(rules: Sequence[str]) -> set[str]:
+    """What they allow."""
+    return {rule[1:].replace("|", " ") for rule in rules if rule.startswith("+")}
 
 
 async def lives(start_cluster: StartCluster, devices: Devices, settings: Mapping[str, str]) -> None:
@@ -43,6 +47,9 @@ async def lives(start_cluster: StartCluster, devices: Devices, settings: Mapping
     anns = [await devices.connect(node) for node in cluster.nodes]
     await see_the_same(bobs, await converse(anns, user, 20))
     await knows(cluster.settings, bobs[0])
+    await asyncio.to_thread(kick, cluster.nodes[0], user)
+    for device in bobs:
+        await device.wait("disconnect")
     for device in (*bobs, *anns):
         await device.disconnect()
     await asyncio.to_thread(wait_until, lambda: nobody_is_connected(cluster.settings), str)
@@ -70,7 +77,7 @@ def refused(node: ValkeyServer) -> list[object]:
 
 
 def used(*nodes: ValkeyServer) -> set[str]:
-    """The commands that anybody used."""
+    """The commands that were used since the user was made."""
     names = {name for node in nodes for name in node.ask("INFO", "commandstats")}
     return {name.removeprefix("cmdstat_").replace("|", " ") for name in names}
 
@@ -78,7 +85,7 @@ def used(*nodes: ValkeyServer) -> set[str]:
 async def test_a_single_server(
     own_valkey: ValkeyServer, start_cluster: StartCluster, devices: Devices
 ) -> None:
-    own_valkey.ask("ACL", "SETUSER", "parley", "on", *ALONE)
+    admit(own_valkey, ALONE)
     await lives(start_cluster, devices, own_valkey.environment(database=1, **USER))
     assert refused(own_valkey) == []
     assert commands(ALONE) - used(own_valkey) == set()
@@ -88,8 +95,7 @@ async def test_a_cluster(
     own_cluster: ValkeyCluster, start_cluster: StartCluster, devices: Devices
 ) -> None:
     for node in own_cluster.nodes:
-        node.ask("ACL", "SETUSER", "parley", "on", *ALONE)
-        node.ask("ACL", "SETUSER", "parley", *IN_CLUSTERS)
+        admit(node, IN_CLUSTERS)
     await lives(start_cluster, devices, own_cluster.environment(**USER))
     assert [refused(node) for node in own_cluster.nodes] == [[], [], []]
     assert commands(IN_CLUSTERS) - used(*own_cluster.nodes) == set()

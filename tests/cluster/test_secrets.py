@@ -6,8 +6,9 @@ import asyncio
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jwt
 import psutil
@@ -22,6 +23,8 @@ from tests.services.valkey import ValkeyServer, running
 
 PAGES = ("/", "/metrics", "/readyz", "/healthz", "/asyncapi.json", "/socket.io/?token=x", "/none")
 WORKERS = 2
+BURST = 100
+"""Events that a client may send at once."""
 ANYWHERE = {"HOST": "127.0.0.1", "PORT": "0", "WORKERS": "1"}
 CONSTRAINT = "ALTER TABLE chats ADD CHECK (message NOT LIKE '%unwelcome%')"
 
@@ -36,8 +39,9 @@ class Site:
 
     def __init__(self, folder: Path, postgres: PostgresServer, valkey: ValkeyServer) -> None:
         self.folder, self.postgres, self.valkey = folder, postgres, valkey
-        self.signing, self.database = secret("signing"), secret("database")
-        self.text, self.changed = secret("text"), secret("changed")
+        self.signing, self.previous = secret("signing"), secret("previous")
+        self.database, self.changed = secret("database"), secret("changed")
+        self.text = secret("text")
         postgres.execute(f"CREATE ROLE teller LOGIN PASSWORD '{self.database}'")
         postgres.execute(f"ALTER DATABASE {postgres.database} OWNER TO teller")
         self.settings = {
@@ -46,6 +50,10 @@ class Site:
             "DATABASE_USER": "teller",
             "DATABASE_PASSWORD": self.database,
             "JWT_SECRET_KEY": self.signing,
+            "JWT_PREVIOUS_SECRET_KEY": self.previous,
+            "RATE_CONNECTION_EVENTS": "20",
+            "RATE_CONNECTION_BURST": str(BURST),
+            "RATE_PATIENCE": "1",
             "LOG_LEVEL": "debug",
             "WORKERS": str(WORKERS),
         }
@@ -53,16 +61,20 @@ class Site:
         self.tokens: list[str] = []
 
     def token(self, key: str, **claims: object) -> str:
-        """A token that was seen by the server, and by nobody else."""
+        """A token that nobody else has seen; of somebody new, if ``claims`` don't say of whom."""
         token = jwt.encode({"sub": new_user(), "note": self.text, **claims}, key, "HS256")
         self.tokens.append(token)
         return token
 
-    def private(self) -> list[str]:
-        """What nothing may tell: each part of a token but the first, which is the same for all."""
-        parts = [part for token in self.tokens for part in token.split(".")[1:]]
+    def secrets(self) -> list[str]:
+        """What the server knows, and tells nobody."""
         password = self.valkey.options().password
-        return [self.signing, self.database, self.text, self.changed, password, *parts]
+        return [self.signing, self.previous, self.database, self.changed, password]
+
+    def private(self) -> list[str]:
+        """What nobody else may see: of tokens all but the first part, which is the same for all."""
+        parts = [part for token in self.tokens for part in token.split(".")[1:]]
+        return [*self.secrets(), self.text, *parts]
 
     def told(self) -> Iterator[str]:
         """Everything that the server tells now."""
@@ -75,9 +87,11 @@ class Site:
 
     def check(self, *told: str) -> None:
         """Fail if something private is in what is told."""
-        private = self.private()
-        for text in told:
-            assert not [each for each in private if each in text], text
+        _check(told, self.private())
+
+    def check_answers(self, *answers: object) -> None:
+        """Fail if a secret of the server's is in what clients are told."""
+        _check(map(repr, answers), self.secrets())
 
     def change_the_password_of_redis(self) -> None:
         """All connections end, and the server's password is wrong from then on."""
@@ -93,11 +107,17 @@ class Site:
             [sys.executable, "-m", "parley", *words],
             env={**without_settings(), **self.settings, **ANYWHERE, **changes},
             cwd=self.folder,  # where nobody keeps a .env
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             timeout=6 * PATIENCE,
         )
+
+
+def _check(told: Iterable[str], private: Sequence[str]) -> None:
+    for text in told:
+        assert not [each for each in private if each in text], text
 
 
 @pytest.fixture
@@ -117,10 +137,10 @@ async def connects_and_is_refused(site: Site, devices: Devices) -> Device:
     """Each way to present a token, good ones and bad ones."""
     server = site.server
     ann = devices.make(server)
-    await ann.connect({"token": site.token(site.signing)})
-    by_header = devices.make(server)
-    bearer = {"Authorization": f"Bearer {site.token(site.signing)}"}
-    await by_header.connect(headers=bearer)
+    await ann.connect({"token": site.token(site.signing, sub=ann.user)})
+    for key in (site.signing, site.previous):
+        bearer = {"Authorization": f"Bearer {site.token(key)}"}
+        await devices.make(server).connect(headers=bearer)
     for bad in (
         site.token(site.changed),
         site.token(site.signing, exp=1),
@@ -129,7 +149,7 @@ async def connects_and_is_refused(site: Site, devices: Devices) -> Device:
         site.text,
         {site.text: site.text},
     ):
-        await devices.make(server).refused({"token": bad})
+        site.check_answers(await devices.make(server).refused({"token": bad}))
     return ann
 
 
@@ -137,25 +157,47 @@ async def errs(site: Site, ann: Device) -> None:
     """Each kind of mistake, with the text in it."""
     text, bob = site.text, new_user()
     await ann.send(bob, text)
-    for data in (
-        {"receiver": bob, "message": text * 1000},
-        {"receiver": text, "message": text},
-        {"receiver": bob, "message": [text]},
-        {"receiver": bob, "message": text + "\0"},
-        {"receiver": bob, "message": text, "id": text},
-        {"receiver": bob, "message": text.encode()},
-        text,
-    ):
-        assert "error" in await ann.call("send message", data)
-    assert "error" in await ann.call(text, text)
-    assert "error" in await ann.call("receive message", {"chatId": text})
-    assert "error" in await ann.call("all messages", {"after": text})
+    mistakes: list[tuple[str, Any]] = [
+        ("send message", {"receiver": bob, "message": text * 1000}),
+        ("send message", {"receiver": text, "message": text}),
+        ("send message", {"receiver": bob, "message": [text]}),
+        ("send message", {"receiver": bob, "message": text + "\0"}),
+        ("send message", {"receiver": bob, "message": text, "id": text}),
+        ("send message", {"receiver": bob, "message": text.encode()}),
+        ("send message", text),
+        (text, text),
+        ("receive message", {"chatId": text}),
+        ("all messages", {"after": text}),
+    ]
+    answers = [await ann.call(*mistake) for mistake in mistakes]
+    assert all("error" in answer for answer in answers)
+    site.check_answers(*answers)
+
+
+async def floods(site: Site, eve: Device) -> None:
+    """More than a client may send; the log then names the user."""
+    await eve.connect({"token": site.token(site.signing, sub=eve.user)})
+    for _ in range(2 * BURST):
+        await eve.emit("send message", {"receiver": eve.user, "message": site.text})
+    named = f'"who":"{eve.user}"'
+    await asyncio.to_thread(site.server.wait_until_it_says, named)
+
+
+async def is_kicked(site: Site, eve: Device) -> None:
+    """With a reason that is the user's business."""
+    done = await asyncio.to_thread(site.run, "kick", "--user", eve.user, "--reason", site.text)
+    assert done.returncode == 0
+    site.check(done.stdout, done.stderr)
+    await asyncio.to_thread(site.server.wait_until_it_says, "tokens were revoked", WORKERS)
 
 
 async def test_a_server_tells_nothing_private(site: Site, devices: Devices) -> None:
     server, text = site.server, site.text
     ann = await connects_and_is_refused(site, devices)
     await errs(site, ann)
+    eve = devices.make(server)
+    await floods(site, eve)
+    await is_kicked(site, eve)
     site.check(*await asyncio.to_thread(lambda: [*site.told()]))
 
     # An error of the database's that quotes the row.
@@ -190,21 +232,33 @@ async def test_a_server_tells_nothing_private(site: Site, devices: Devices) -> N
 
 
 def test_commands_tell_nothing_private(site: Site) -> None:
-    for words, changes in (
-        (["--help"], {}),
-        (["start", "--help"], {}),
-        (["start"], {"DATABASE_PASSWORD": site.changed}),
-        (["start"], {"REDIS_PASSWORD": site.changed}),
-        (["start"], {"DATABASE_PORT": str(free_port()), "STARTUP_TIMEOUT": "1"}),
-        (["start"], {"PORT": "no port", "WORKERS": "many"}),
-        (["migrate"], {}),
-        (["migrate"], {"DATABASE_PASSWORD": site.changed}),
-        (["who"], {}),
-        (["who"], {"REDIS_PASSWORD": site.changed}),
+    kick = ["kick", "--user", new_user(), "--reason", site.text]
+    chat = ["chat", "--to", new_user(), "--url", site.server.url]
+    wrong_database, wrong_redis = (
+        {name: site.changed} for name in ("DATABASE_PASSWORD", "REDIS_PASSWORD")
+    )
+    for words, changes, status in (
+        (["start", "--help"], {}, 0),
+        (["start"], wrong_database, 2),
+        (["start"], wrong_redis, 2),
+        (["start"], {"DATABASE_PORT": str(free_port()), "STARTUP_TIMEOUT": "1"}, 2),
+        (["start"], {"PORT": "no port", "WORKERS": "many"}, 2),
+        (["migrate"], {}, 0),
+        (["migrate"], wrong_database, 2),
+        (["audit"], {}, 0),
+        (["audit"], wrong_database, 2),
+        (["who"], {}, 0),
+        (["who"], wrong_redis, 2),
+        (kick, {}, 0),
+        (kick, wrong_redis, 0),
+        (kick, wrong_database, 2),
+        (["token", "--user", new_user()], {}, 0),
+        (chat, {"PARLEY_TOKEN": site.token(site.previous)}, 0),
+        (chat, {"PARLEY_TOKEN": site.token(site.changed)}, 2),
     ):
         done = site.run(*words, **changes)
-        assert done.returncode == (2 if changes else 0), done.stderr
-        assert done.stdout + done.stderr
+        assert done.returncode == status, done.stderr
+        assert done.stdout + done.stderr or words is chat
         site.check(done.stdout, done.stderr)
 
 

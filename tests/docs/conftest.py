@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.test_deploy_sql import psql
 from tests.e2e.clients import mark_as_careless
 from tests.e2e.javascript import install_packages
 from tests.e2e.server import OURS
+from tests.services.deployment import psql
 from tests.services.postgres import Postgres
 from tests.services.valkey import RedisServer
 

@@ -13,10 +13,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = text_of("security.md")
 
 
-def named() -> list[str]:
-    """The tests in the last column of the threat model."""
+def rows() -> list[str]:
+    """Those of the threat model."""
     model = PAGE.partition("\n## The threat model\n")[2].partition("\n## ")[0]
-    cells = [line.rstrip(" |").rpartition("|")[2] for line in model.splitlines() if line[:1] == "|"]
+    return [line for line in model.splitlines() if line.startswith("|")][2:]
+
+
+def named() -> list[str]:
+    """The tests in the last column."""
+    cells = [line.rstrip(" |").rpartition("|")[2] for line in rows()]
     return [name for cell in cells for name in re.findall(r"`([\w./]+)`", cell)]
 
 
@@ -26,10 +31,8 @@ def test_tests_that_are_named_exist(name: str) -> None:
 
 
 def test_every_line_of_the_threat_model_names_a_test() -> None:
-    model = PAGE.partition("\n## The threat model\n")[2].partition("\n## ")[0]
-    lines = [line for line in model.splitlines() if line.startswith("|")][2:]
-    assert len(lines) > 10
-    assert all(re.search(r"`[\w/]+(?:/|\.py)` \|$", line) for line in lines), lines
+    assert len(rows()) > 10
+    assert all(re.search(r"`[\w/]+(?:/|\.py)` \|$", row) for row in rows()), rows()
 
 
 def test_files_that_it_names_exist() -> None:

@@ -105,6 +105,10 @@ def test_a_token_from_a_variable(server: ChatServer, chat: Chat) -> None:
     )
     assert (signed.returncode, signed.stderr) == (0, b"")
 
+    blank = chat(*to, PARLEY_TOKEN="")
+    assert blank.returncode == 2
+    assert b"Say who you are" in blank.stderr
+
 
 def test_names_and_secret_of_dev(tmp_path: Path, chat: Chat) -> None:
     data = devmode.open_data(tmp_path / ".parley")
@@ -293,7 +297,7 @@ def test_an_open_input_when_the_token_is_refused(server: ChatServer, tmp_path: P
     ],
 )
 def test_what_is_wrong_is_said(arguments: str, message: str, chat: Chat, tmp_path: Path) -> None:
-    done = chat(*arguments.format(user=new_user()).split(), stdin=b"hi\n")
+    done = chat(*arguments.format(user=new_user()).split(), stdin=b"\nhi\n")
 
     assert (done.returncode, done.stdout) == (2, b"")
     assert message in done.stderr.decode()

@@ -68,6 +68,7 @@ class RedisServer:
             password=self._options.password or None,
             ssl=self._options.tls is not None,
             socket_timeout=PATIENCE,
+            driver_info=None,  # no commands but the one
         ) as client:
             return client.execute_command(*words)
 

@@ -18,22 +18,25 @@ import pytest
 from parley.errors import SettingsError
 from parley.settings import Settings
 from parley.settings_loading import load_settings, settings_table
+from parley.socketio.addresses import Proxies
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {row.name for row in settings_table()}
 SECRET = "s" * 32
+CLIENT, STRANGER = "81.2.69.142", "81.2.69.160"
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
     "docs/operations.md",
+    "docs/security.md",
     "examples/README.md",
     "examples/express/README.md",
     "examples/fastapi/README.md",
     *sorted(f"docs/decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md")),
 )
-OF_OTHERS = {"CODE_OF_CONDUCT", "ON_ERROR_STOP", "PARLEY_URL"}
+OF_OTHERS = {"CODE_OF_CONDUCT", "ON_ERROR_STOP", "PARLEY_TOKEN", "PARLEY_URL"}
 """Names that look like settings and are not Parley's."""
 
 
@@ -85,6 +88,24 @@ def test_parley_env_lacks_nothing_but_secrets() -> None:
 
 def test_parley_env_names_settings_that_exist() -> None:
     assert set(re.findall(r"^#?([A-Z_]+)=", text("deploy/parley.env"), re.MULTILINE)) <= SETTINGS
+
+
+@pytest.mark.parametrize("where", ["compose.yaml", "deploy/parley.env"])
+def test_nginx_is_believed_where_it_is_set_up(where: str) -> None:
+    """By the header that it writes, and nobody else is: what a client wrote doesn't count."""
+    if where == "compose.yaml":
+        settings, nginx = load_settings(compose_environment(), dotenv=None), "172.18.0.7"
+    else:
+        settings = unit_environment(JWT_SECRET_KEY=SECRET, DATABASE_PASSWORD="p")
+        nginx = "127.0.0.1"
+    proxies = Proxies(settings.trusted_proxies, settings.trusted_proxy_header)
+    headers: dict[str, str] = {settings.trusted_proxy_header: CLIENT}
+    assert (
+        f"proxy_set_header {settings.trusted_proxy_header} $remote_addr".lower()
+        in text("deploy/nginx.conf").lower()
+    )
+    assert proxies.client(nginx, headers) == CLIENT
+    assert proxies.client(STRANGER, headers) == STRANGER
 
 
 def test_whoever_stops_parley_waits_for_its_grace() -> None:

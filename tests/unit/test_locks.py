@@ -13,6 +13,7 @@ LOCKS = sorted(ROOT.glob("requirements*.lock"))
 NODE_LOCKS = sorted(
     path for path in ROOT.glob("[a-z]*/**/package-lock.json") if "node_modules" not in path.parts
 )
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 _PINNED = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][0-9A-Za-z.!+]*(?: ; [^\\]+)?")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
@@ -57,3 +58,11 @@ def test_locks_are_installed_with_their_hashes_checked(file: str) -> None:
     installing = re.findall(r"^.* install .*\b[\w-]+\.lock$", text, re.MULTILINE)
     assert installing
     assert all("--require-hashes" in line for line in installing)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_what_a_workflow_runs_is_one_commit_and_stays_it(workflow: Path) -> None:
+    """Whoever owns an action can move its tags, and not change a commit."""
+    used = re.findall(r"^\s*(?:- )?uses: (.*)$", workflow.read_text(), re.MULTILINE)
+    assert used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used), used

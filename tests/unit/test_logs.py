@@ -94,7 +94,16 @@ def test_a_silent_call_does_not_even_run_the_processors(
 
 @pytest.mark.parametrize(
     "key",
-    ["token", "Authorization", "secret", "PASSWORD", "message_text", "access_token", "auth"],
+    [
+        "token",
+        "Authorization",
+        "secret",
+        "PASSWORD",
+        "message_text",
+        "access_token",
+        "auth",
+        "jwt_previous_secret_key",
+    ],
 )
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_private_fields_are_redacted(key: str, format: Any, stream: io.StringIO) -> None:

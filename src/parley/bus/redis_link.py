@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
 
-from parley.bus.redis_connection import Address, RedisConnection, command
+from parley.bus.redis_connection import Address, RedisConnection, command, complaint
 from parley.errors import BusUnavailable
 
 Then = Callable[[Exception | None], None]
@@ -173,7 +173,7 @@ class RedisLink:
         elif type(reply) is list:
             self._on_count(reply[1])
         elif isinstance(reply, hiredis.ReplyError):
-            self._listener.on_refused(self, str(reply))
+            self._listener.on_refused(self, complaint(reply))
 
     def _on_lost(self, reason: Exception) -> None:
         self._end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,6 +22,8 @@ Command = tuple[str | bytes | int, ...]
 """The command's name, its key, and the rest."""
 
 _REFUSALS: Final = (AuthenticationError, NoPermissionError)
+_ARGUMENTS: Final = re.compile(r"""\(["'](.*)["'],\)""")
+"""How redis-py shows those of an error."""
 _AT_ONCE: Final = 4
 """Requests under way; further ones wait for these."""
 
@@ -65,9 +68,7 @@ class RedisClient:
         except (RedisError, OSError) as error:
             await self._forget(client)
             late = isinstance(error, TimeoutError)
-            # Without what redis-py says of pipelines, which quotes the command.
-            said = str(error).rpartition(" caused error: ")[2]
-            reason = f"no answer in {self.options.timeout:g} seconds" if late else said
+            reason = f"no answer in {self.options.timeout:g} seconds" if late else _said(error)
             kind = RedisRefused if isinstance(error, _REFUSALS) else RedisUnavailable
             raise kind(reason) from error
 
@@ -99,6 +100,17 @@ class RedisClient:
             self._client = None
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, without the command, which redis-py quotes if it was one of several.
+
+    Servers quote one that they don't know.
+    """
+    said = str(error).rpartition(" caused error: ")[2]
+    if inner := _ARGUMENTS.fullmatch(said):
+        said = inner[1]
+    return said.partition(", with args beginning with")[0]
 
 
 def _mode(hello: Any) -> object:

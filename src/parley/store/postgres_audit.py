@@ -21,6 +21,7 @@ from parley.store.audit import (
     version_findings,
 )
 from parley.store.postgres_connect import FAILURES, PostgresOptions, away, broken, connect
+from parley.store.postgres_schema import check_rights
 
 _FOUND: Final = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 
@@ -55,6 +56,7 @@ async def _audit(connection: Any, options: PostgresOptions, report: Report) -> b
     database = f"The database {options.database!r} of PostgreSQL at {options.address}"
     found = {name for (name,) in await connection.fetch(_FOUND, list(TABLES | LATER_TABLES))}
     check_store(found, database)
+    await check_rights(connection, options, [(table, "SELECT", "") for table in sorted(found)])
     versions = [version for (version,) in await connection.fetch(VERSIONS)]
     versions_found = version_findings("postgres", versions, database)
     check_complete(found, database)

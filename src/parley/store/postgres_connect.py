@@ -168,6 +168,11 @@ def broken(error: BaseException, options: PostgresOptions) -> str | None:
             return f"{server} doesn't know all of our settings: Parley needs version 13 or later."
         case asyncpg.ProtocolViolationError() if "startup parameter" in str(error):
             return f"{server} is a pooler, such as PgBouncer; set DATABASE_POOLER=true."
+        case asyncpg.InsufficientPrivilegeError(severity_en="FATAL"):  # no connection comes about
+            return (
+                f"{server} doesn't let {user!r} use {database!r} ({error.args[0]}); allow it: "
+                f'GRANT CONNECT ON DATABASE "{database}" TO "{user}";'
+            )
         case asyncpg.InsufficientPrivilegeError():
             return (
                 f"{server} doesn't let {user!r} use {database!r} ({error.args[0]}); allow it there."

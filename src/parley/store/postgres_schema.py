@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -22,7 +23,7 @@ LOCK: Final = int.from_bytes(b"parley")
 
 TABLES: Final = ("chats", "inbox", "heads")
 """Those of the first version, by which a database of Parley's is known."""
-NEEDED: Final = [
+NEEDED: Final[Sequence[tuple[str, str, str]]] = [
     ("schema_version", "SELECT", ""),
     *((table, right, "") for table in TABLES for right in ("SELECT", "INSERT")),
     ("chats", "UPDATE", "received"),
@@ -37,11 +38,13 @@ SELECT current_setting('server_version_num')::int / 10000,
 FOUND: Final = """
 SELECT relname::text FROM pg_catalog.pg_class
 WHERE relname = ANY ($1::text[]) AND pg_catalog.pg_table_is_visible(oid)"""
+# None on a table that isn't there: that is made first.
 MISSING: Final = """
 SELECT name, right_, part
 FROM unnest($1::text[], $2::text[], $3::text[]) AS needed (name, right_, part)
 WHERE NOT CASE part
-  WHEN '' THEN has_table_privilege(name, right_) ELSE has_column_privilege(name, part, right_)
+  WHEN '' THEN has_table_privilege(to_regclass(name), right_)
+  ELSE has_column_privilege(to_regclass(name), part, right_)
 END"""
 
 
@@ -78,13 +81,9 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
         try:
             after = await _migrate(connection, options)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
-            raise StoreBroken(
-                f"{options.user!r} may not create Parley's tables in the {_database(options)} "
-                f"({error.args[0]}); run `parley migrate` with a user that may, or allow it: "
-                f'GRANT CREATE ON SCHEMA public TO "{options.user}";'
-            ) from error
+            raise StoreBroken(_not_allowed(error, before, options)) from error
     async with asyncio.timeout(options.timeout):
-        await _check_rights(connection, options)
+        await check_rights(connection, options, NEEDED)
     return before, after
 
 
@@ -117,7 +116,7 @@ async def _applied(connection: Any, options: PostgresOptions) -> int:
         except asyncpg.UndefinedColumnError:
             version = "another program's"
         except asyncpg.InsufficientPrivilegeError:
-            await _check_rights(connection, options)
+            await check_rights(connection, options, NEEDED)
             raise
     if version is None and found <= {"schema_version"}:
         return 0
@@ -134,7 +133,7 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     """Apply what is missing, all or nothing, and however long it takes."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
-        text = f"the {_database(options)} is brought up to date"
+        text = f"the {_database(options)} has to be brought up to date"
         reason = "tables are missing, or older than this version"
         tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -148,8 +147,32 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     return version
 
 
-async def _check_rights(connection: Any, options: PostgresOptions) -> None:
-    missing = await connection.fetch(MISSING, *map(list, zip(*NEEDED, strict=True)))
+def _not_allowed(error: asyncpg.PostgresError, before: int, options: PostgresOptions) -> str:
+    """Why the tables of version ``before`` can't be brought up to date, and what to do."""
+    who, where, why = repr(options.user), _database(options), error.args[0]
+    grant = f'GRANT {{}} ON SCHEMA public TO "{options.user}";'.format
+    if isinstance(error, asyncpg.InvalidSchemaNameError):
+        return f"{who} can't see what the {where} holds ({why}); allow it: {grant('USAGE')}"
+    if before:
+        return (
+            f"{who} may not change Parley's tables in the {where} ({why}); run `parley migrate` "
+            "with the user that owns them."
+        )
+    return (
+        f"{who} may not create Parley's tables in the {where} ({why}); run `parley migrate` with a "
+        f"user that may, or allow it: {grant('CREATE')}"
+    )
+
+
+async def check_rights(
+    connection: Any, options: PostgresOptions, needed: Sequence[tuple[str, str, str]]
+) -> None:
+    """Make sure that ``options.user`` has the ``needed`` rights, in the form of ``NEEDED``.
+
+    Raises:
+        StoreBroken: the message has the statements that give those that are missing.
+    """
+    missing = await connection.fetch(MISSING, *map(list, zip(*needed, strict=True)))
     if missing:
         grants = " ".join(
             f'GRANT {right}{part and f" ({part})"} ON {name} TO "{options.user}";'

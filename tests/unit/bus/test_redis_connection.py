@@ -293,3 +293,14 @@ async def test_a_count_is_told_to_nobody_but_who_asked(opened: Opened) -> None:
     assert counts == [("first", 1), ("third", 3)]
     assert listener.errors == ["NOPERM no"]
     link.close()
+
+
+async def test_an_error_is_told_without_what_it_quotes(opened: Opened) -> None:
+    listener = Refused()
+    link = RedisLink(opened.connection, PLAIN, listener, timeout=60)
+    link.publish(b"c1", b"", b"hush")
+    opened.connection.data_received(
+        b"-ERR unknown command 'PUBLISH', with args beginning with: 'c1' 'hush' \r\n"
+    )
+    assert listener.errors == ["ERR unknown command 'PUBLISH'"]
+    link.close()

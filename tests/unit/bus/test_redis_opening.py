@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trustme
 
@@ -212,8 +213,11 @@ async def test_something_else_listens(text: bytes) -> None:
 
 
 async def test_a_server_that_is_too_old() -> None:
-    async with saying(b"-ERR unknown command 'HELLO'\r\n") as options:
-        assert "unknown command" in await refused(options)
+    """Its answer quotes what it was asked, the password too."""
+    quoting = b"-ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, "
+    async with saying(quoting + b"`%b`, \r\n" % SECRET.encode()) as options:
+        text = await refused(msgspec.structs.replace(options, password=SECRET))
+    assert text.endswith("refuses: ERR unknown command `HELLO`")
 
 
 async def test_a_server_that_is_not_ready_yet() -> None:

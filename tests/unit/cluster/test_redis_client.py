@@ -161,6 +161,24 @@ async def test_a_user_a_database_and_a_prefix(own_valkey: ValkeyServer) -> None:
     await other.close()
 
 
+@pytest.mark.parametrize("others", [0, 2])
+async def test_a_right_that_is_missing_is_named(own_valkey: ValkeyServer, others: int) -> None:
+    own_valkey.ask("ACL", "SETUSER", "parley", "on", ">secret", "~*", "+select", "+get")
+    redis = RedisClient(own_valkey.options(username="parley", password="secret"))
+    with pytest.raises(RedisRefused) as refused:
+        await redis.run(*[("GET", "key")] * others, ("SET", "key", "hush"))
+    assert str(refused.value) == "User parley has no permissions to run the 'set' command"
+    await redis.close()
+
+
+async def test_a_command_that_the_server_does_not_know(redis_server: RedisServer) -> None:
+    redis = RedisClient(redis_server.options())
+    with pytest.raises(RedisUnavailable) as refused:
+        await redis.run(("GET", "key"), ("NEWER", "key", "hush"))
+    assert str(refused.value) == "unknown command 'NEWER'"
+    await redis.close()
+
+
 async def test_nobody_listens_and_a_name_that_nobody_knows(redis_server: RedisServer) -> None:
     for changes in ({"port": free_port()}, {"host": "no-such-host.invalid"}):
         redis = RedisClient(redis_server.options(**changes))
