@@ -252,7 +252,7 @@ def test_a_body_that_does_not_come_to_another_process_ends_the_session() -> None
         told = pair.here.told
         post = pair.there.request("POST", None)
         await asyncio.sleep(31)
-        assert (await post.answered()).status == 400
+        assert (await post.answered()).status == 408
         assert told.closed == [CloseReason.TRANSPORT_CLOSE]
 
     in_virtual_time(run())
