@@ -86,6 +86,7 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
                 self._door.leave(self)
+                self._door.deadlines.cancel(self._reader)
                 self.handle_websocket_upgrade()
         else:
             if self._overhead > self._door.bounds.max_head:
