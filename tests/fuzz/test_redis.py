@@ -172,8 +172,7 @@ CLUSTER, OLD_CLUSTER = (
     hello.replace(text(b"standalone"), text(b"cluster")) for hello in (HELLO, OLD_HELLO)
 )
 scripts = st.lists(
-    replies
-    | st.sampled_from([HELLO, CLUSTER, OLD_HELLO, OLD_CLUSTER, b"+OK\r\n", b":0\r\n"]),
+    replies | st.sampled_from([HELLO, CLUSTER, OLD_HELLO, OLD_CLUSTER, b"+OK\r\n", b":0\r\n"]),
     max_size=8,
 )
 
