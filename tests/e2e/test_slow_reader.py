@@ -27,15 +27,16 @@ OUTBOX = 1_000_000
 GROWTH = COUNT * SIZE // 2
 """Bytes by which the server may grow while a client doesn't read.
 
-What it keeps for that client is `OUTBOX_MAX_BYTES` and one write that the system did not take, which
-is no larger: 2 MB. As much again is for SQLite's cache, which may still grow a little, and more than
-that for the allocator. If it kept every message, it would grow by nearly twice this.
+What it keeps for that client is `OUTBOX_MAX_BYTES`, and the batch whose write first found the
+system's buffers full: less than 2 MB. The rest is for what doesn't depend on the client: SQLite's
+cache, which may still fill up, and the allocator. If it kept every message, it would grow by nearly
+twice this.
 """
 MANY = 100
 """Connections, each with a message that doesn't end."""
 PAYLOAD = 1_000_000
 ROOM = 30 * 1024 * 1024
-"""Bytes for all that is not one of these messages; a second copy of each would take three times that."""
+"""Bytes for all but these messages; a second copy of each would take three times that."""
 
 
 def memory(server: ChatServer) -> int:
@@ -50,7 +51,7 @@ async def test_a_client_that_never_reads_costs_nobody_anything(
     user, burst = new_user(), [f"{HUSH} {number} {'x' * SIZE}" for number in range(COUNT)]
     alice, bob = await devices.connect(server), await devices.connect(server)
     async with joined(http, server, new_user()) as sender:
-        # Once to somebody who reads: caches are full then, and nothing else grows but for its reason.
+        # Once to somebody who reads: after that, caches are full.
         reader = await devices.connect(server)
         await send_all(server, sender, reader.user, burst)
         assert texts(await reader.wait("message", COUNT, 3 * PATIENCE)) == burst

@@ -63,7 +63,7 @@ async def status(stream: Stream) -> bytes:
 
 
 async def test_polls_of_one_session(site: Site) -> None:
-    """One may be held. The second is a mistake that ends the session, and the first poll with it."""
+    """One may be held. The second is a mistake that ends the session, and the held one with it."""
     sid = await new_session(site)
     statuses = await at_once(site, *[of_session(sid)] * MANY)
     assert sorted(statuses) == [b"200"] + [b"400"] * (MANY - 1)
