@@ -6,31 +6,28 @@ import asyncio
 import json
 
 import aiohttp
-import pytest
 
 from .clients import Devices
 from .server import PATIENCE, ChatServer, new_user
 from .sockets import Stream, begin_websocket, text_frame
 
 TROUBLE = ("parley_errors_total", "parley_requests_refused_total", "parley_strangers_refused_total")
+WEBSOCKETS, POLLERS = 400, 200
 POLLING = {"EIO": "4", "transport": "polling"}
 
 
-@pytest.mark.parametrize(
-    ("websockets", "pollers"), [(200, 100), pytest.param(2_000, 1_000, marks=pytest.mark.slow)]
-)
 async def test_all_are_back_after_the_server_was_killed(
-    own_server: ChatServer, devices: Devices, websockets: int, pollers: int
+    own_server: ChatServer, devices: Devices
 ) -> None:
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=12 * PATIENCE)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
-        users = [new_user() for _ in range(websockets + pollers)]
+        users = [new_user() for _ in range(WEBSOCKETS + POLLERS)]
 
         async def all_come() -> list[Stream]:
             return await asyncio.gather(
-                *(by_websocket(own_server, user) for user in users[:websockets]),
-                *(by_upgrade(own_server, http, user) for user in users[websockets:]),
+                *(by_websocket(own_server, user) for user in users[:WEBSOCKETS]),
+                *(by_upgrade(own_server, http, user) for user in users[WEBSOCKETS:]),
             )
 
         before = await all_come()

@@ -13,6 +13,7 @@ from .clients import Devices, numbered, texts
 from .conftest import StartServer
 from .raw import ClosedError, joined, sending
 from .server import PATIENCE, ChatServer, new_user
+from .sockets import begin_websocket
 
 UPGRADE = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
@@ -172,6 +173,28 @@ async def test_a_flood_of_half_open_connections_harms_nobody(
     assert await alice.wait("message") == [chat]
     status, body = await asyncio.to_thread(server.get, "/healthz")
     assert (status, json.loads(body)) == (200, {"status": "ok"})
+
+
+async def test_sessions_that_never_join_come_to_an_end(
+    start_server: StartServer, devices: Devices, http: aiohttp.ClientSession
+) -> None:
+    server = start_server(CONNECT_TIMEOUT="1")
+    alice = await devices.connect(server)
+
+    async def begin_polling() -> None:
+        async with http.get(f"{server.url}/socket.io/?EIO=4&transport=polling") as response:
+            assert response.status == 200
+            await response.read()
+
+    await asyncio.gather(*(begin_polling() for _ in range(200)))
+    websockets = await asyncio.gather(*(begin_websocket(server) for _ in range(200)))
+    await _until_connected(server, 1)
+    counted = await asyncio.to_thread(server.metrics)
+    assert counted['parley_connections_closed_total{reason="connect timeout"}'] == 400
+    for _, writer in websockets:
+        writer.close()
+    chat = await alice.send(alice.user)
+    assert await alice.wait("message") == [chat]
 
 
 async def _until_connected(server: ChatServer, count: int) -> None:

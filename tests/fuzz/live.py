@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import socket
 import threading
@@ -13,13 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-import uvicorn
-
 from parley.app import Parley
 from parley.backends import Place, open_backends
 from parley.clock import SystemClock
 from parley.gateway import NAMESPACE
-from parley.serving import _uvicorn_config, loop_factory
+from parley.serving import _Server, _uvicorn_config, loop_factory
 from parley.settings_loading import load_settings
 from parley.tokens import mint_token
 
@@ -65,10 +64,11 @@ class LiveNode:
         self.port: int = self._sock.getsockname()[1]
         self._loop: asyncio.AbstractEventLoop
         self._parley: Parley
-        self._server: uvicorn.Server
+        self._server: _Server
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._idle: dict[str, int] = {}
+        self._collector = gc.get_threshold()
 
     def start(self) -> None:
         """Return when it serves."""
@@ -82,6 +82,8 @@ class LiveNode:
         self._server.should_exit = True
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
+        gc.unfreeze()  # a server has its process to itself, and sets this as it likes
+        gc.set_threshold(*self._collector)
 
     def token(self, user: str = "") -> str:
         """For somebody whom nobody knows, if not for ``user``."""
@@ -127,7 +129,9 @@ class LiveNode:
             "lingering": len(engine._lingering),
             "moves": len(engine._tasks),
             "requests that wait": len(engine._waiting),
-            "deadlines": len(engine.deadlines),
+            # The books of what clients have spent are looked through for some seconds after.
+            "deadlines": len(engine.deadlines) - (engine.limiter._sweeping.bucket is not None),
+            "at the door": parley.door.waiting,
             "unflushed": len(engine.batch._dirty),
             "sockets": len(namespace.sockets),
             "handlers": len(namespace._running),
@@ -148,12 +152,8 @@ class LiveNode:
             try:
                 await self._parley.start()
                 config = _uvicorn_config(self._settings, self._parley, None)
-                self._server = uvicorn.Server(config)
-                serving = asyncio.ensure_future(self._server.serve([self._sock]))
-                while not self._server.started and not serving.done():  # noqa: ASYNC110 - it has none
-                    await asyncio.sleep(0.001)
-                self._ready.set()
-                await serving
+                self._server = _Server(config, self._parley, self._ready.set)
+                await self._server.serve([self._sock])
             finally:
                 await self._parley.close()
 

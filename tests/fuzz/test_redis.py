@@ -168,9 +168,12 @@ def test_any_answer_about_slots(reply: object) -> None:
 
 HELLO = b"%2\r\n" + text(b"mode") + text(b"standalone") + text(b"role") + text(b"master")
 OLD_HELLO = b"*4\r\n" + text(b"mode") + text(b"standalone") + text(b"role") + text(b"master")
-CLUSTER = HELLO.replace(text(b"standalone"), text(b"cluster"))
+CLUSTER, OLD_CLUSTER = (
+    hello.replace(text(b"standalone"), text(b"cluster")) for hello in (HELLO, OLD_HELLO)
+)
 scripts = st.lists(
-    replies | st.sampled_from([HELLO, CLUSTER, OLD_HELLO, b"+OK\r\n", b":0\r\n"]), max_size=8
+    replies | st.sampled_from([HELLO, CLUSTER, OLD_HELLO, OLD_CLUSTER, b"+OK\r\n", b":0\r\n"]),
+    max_size=8,
 )
 
 
@@ -186,7 +189,7 @@ async def redis(script: list[bytes]) -> AsyncIterator[RedisOptions]:
             await writer.drain()
 
     async with serving(talk) as port:
-        yield RedisOptions(host="127.0.0.1", port=port, timeout=0.05)
+        yield RedisOptions(host="127.0.0.1", port=port, timeout=0.2)
 
 
 @budget(15)
@@ -211,7 +214,10 @@ def test_a_bus_opens_on_any_server_or_says_why_not(script: list[bytes]) -> None:
 @given(scripts)
 @example([OLD_HELLO, b"*1\r\n:1\r\n"])
 @example([b":1\r\n"])
+@example([HELLO])
 @example([OLD_HELLO, b":1\r\n"])
+@example([OLD_CLUSTER, b":1\r\n"])
+@example([OLD_CLUSTER, b"*0\r\n"])
 def test_a_command_is_answered_or_redis_counts_as_away(script: list[bytes]) -> None:
     async def main() -> None:
         async with redis(script) as options:

@@ -128,11 +128,9 @@ HEADERS = {
     "crit is empty": '{"alg":"HS256","crit":[]}',
     "crit is no list": '{"alg":"HS256","crit":"b64"}',
     "b64 false": '{"alg":"HS256","b64":false,"crit":["b64"]}',
-    "b64 false, not critical": '{"alg":"HS256","b64":false}',
     "kid is no text": '{"alg":"HS256","kid":{"a":1}}',
     "a header that is a list": '["HS256"]',
     "a header that is deep": '{"alg":"HS256","x":' + nested(1_500) + "}",
-    "a header with a long number": f'{{"alg":"HS256","x":{"9" * LONG}}}',
     "nothing": "",
 }
 BROUGHT_ALONG = {
@@ -144,6 +142,8 @@ BROUGHT_ALONG = {
     "kid of SQL": '"\' OR 1=1 --"',
     "cty": '"JWT"',
     "zip": '"DEF"',
+    "b64": "false",
+    "x": "9" * LONG,
 }
 
 
@@ -155,7 +155,9 @@ def test_odd_headers_are_refused_even_if_the_signature_is_right(header: str) -> 
 
 
 @pytest.mark.parametrize("name", BROUGHT_ALONG)
-def test_keys_that_a_token_points_to_are_not_fetched_and_not_used(name: str) -> None:
+def test_what_else_a_header_says_is_ignored_above_all_keys_and_where_to_fetch_some(
+    name: str,
+) -> None:
     header = f'{{"alg":"HS256","{name.partition(" ")[0]}":{BROUGHT_ALONG[name]}}}'
     assert verdict(signed(header, CLAIMS)) == Identity(ALICE, None)
     forged = signed(header, CLAIMS)[:-4] + "AAAA"

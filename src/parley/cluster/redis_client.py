@@ -65,12 +65,18 @@ class RedisClient:
             async with asyncio.timeout(self.options.timeout), self._turns:
                 client = await self._connected()
                 return await _send(client, commands)
-        except (RedisError, OSError) as error:
+        except Exception as error:
             await self._forget(client)
-            late = isinstance(error, TimeoutError)
-            reason = f"no answer in {self.options.timeout:g} seconds" if late else _said(error)
             kind = RedisRefused if isinstance(error, _REFUSALS) else RedisUnavailable
-            raise kind(reason) from error
+            raise kind(self._reason(error)) from error
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer in {self.options.timeout:g} seconds"
+        if isinstance(error, RedisError | OSError):
+            return _said(error)
+        # redis-py takes replies for what they should be.
+        return f"its answer makes no sense ({type(error).__name__})"
 
     async def close(self) -> None:
         """Release all connections.  Idempotent."""
@@ -86,10 +92,11 @@ class RedisClient:
         single = _single(self.options)
         try:
             (hello,) = await _send(single, [("HELLO",)])
+            mode = _mode(hello)
         except BaseException:
             await single.aclose()
             raise
-        if _mode(hello) != b"cluster":
+        if mode != b"cluster":
             return single
         await single.aclose()
         return _cluster(self.options)

@@ -60,7 +60,8 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
         """Bytes that came since there was something of a body, or a new request."""
         self._why = Refusal.MALFORMED
         """What it is, if the parser fails."""
-        self._reader = Deadline(self._look_whether_it_reads)
+        self._reader: Deadline | None = None
+        """Present once something was left unread."""
         self._unsent = 0
 
     # -- asyncio.Protocol
@@ -71,13 +72,11 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._door.leave(self)
-        self._door.deadlines.cancel(self._reader)
+        self._finish()
 
     def data_received(self, data: bytes) -> None:
         if self._awaited is Awaited.END:
             return
-        self._unset_keepalive_if_required()
         self._overhead += len(data)
         try:
             self.parser.feed_data(data)
@@ -85,7 +84,7 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
             self._refuse(self._why)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
-                self._door.leave(self)
+                self._finish()
                 self.handle_websocket_upgrade()
         else:
             if self._overhead > self._door.bounds.max_head:
@@ -94,9 +93,6 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_reader()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """uvicorn's; :meth:`due` does it."""
 
     # -- Waiting
 
@@ -165,6 +161,7 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # the door waits for the next request
         self._unanswered -= 1
         self._watch_reader()
         if not self._unanswered and not self.transport.is_closing():
@@ -210,7 +207,19 @@ class BoundedHttp(HttpToolsProtocol, Waiting):
         """Something is ready for the client: it must be read."""
         self._unsent = self.transport.get_write_buffer_size()
         if self._unsent:
+            if self._reader is None:
+                self._reader = Deadline(self._look_whether_it_reads)
             self._door.deadlines.arm(self._reader, self._door.bounds.read_timeout)
+
+    def _finish(self) -> None:
+        """It is no HTTP connection any more."""
+        self._awaited = Awaited.END
+        self._door.leave(self)
+        if self._reader is not None:
+            self._door.deadlines.cancel(self._reader)
+        # All these hold this protocol. Garbage in circles would stay until the collector comes by,
+        # which it seldom does in a server, and a flood makes a lot of it.
+        self._reader = self.cycle = self.parser = None  # type: ignore[assignment]
 
     def _look_whether_it_reads(self) -> None:
         before = self._unsent

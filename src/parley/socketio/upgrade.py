@@ -14,6 +14,7 @@ from typing import Protocol
 
 from parley.incidents import Incident, tell
 from parley.socketio.engine import Engine
+from parley.socketio.handshake import Handshake
 from parley.socketio.peers import MovedSession, PeerGone, PeerUnreachable, UpgradeRefused
 from parley.socketio.polling import PollingTransport
 from parley.socketio.protocol import PROBE_PING, PROBE_PONG, UPGRADE, CloseReason
@@ -199,6 +200,19 @@ class RemoteUpgrade:
                 session.close()
         finally:
             session.release(weight)
+
+
+def attempt(engine: Engine, begun: Handshake, websocket: WebSocket) -> Upgrade:
+    """Begin to move the session that ``begun`` names to that WebSocket.
+
+    Raises UpgradeRefused.
+    """
+    sid = begun.query["sid"]
+    session = engine.sessions.get(sid)
+    if session is not None:
+        return LocalUpgrade(session, websocket)
+    address = engine.limiter.address(begun.remote, begun.headers)
+    return RemoteUpgrade(engine, sid, websocket, address)
 
 
 def _send_all(session: Session, packets: list[tuple[bool, bytes]]) -> None:

@@ -9,32 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from itertools import islice
 from typing import Any, ClassVar, Final, cast
 
-import msgspec
-
-from parley.socketio import frames, handshake
+from parley.socketio import frames
 from parley.socketio.deadlines import Deadline
 from parley.socketio.engine import Engine
 from parley.socketio.frames import CloseCode, FrameParser, Opcode
 from parley.socketio.handshake import Handshake
+from parley.socketio.opening import NAME, opening
 from parley.socketio.peers import UpgradeRefused
-from parley.socketio.protocol import (
-    BAD_METHOD,
-    BAD_REQUEST,
-    UNKNOWN_SESSION,
-    CloseReason,
-    Problem,
-)
+from parley.socketio.protocol import CloseReason
 from parley.socketio.session import TURN, Session, State
-from parley.socketio.upgrade import LocalUpgrade, RemoteUpgrade, Upgrade
-
-logger = logging.getLogger(__name__)
+from parley.socketio.upgrade import Upgrade, attempt
 
 _FAILED_LINGER: Final = 1.0
 """Seconds for our Close frame to reach a client whose frames were wrong."""
@@ -87,7 +76,7 @@ class WebSocketTransport(asyncio.Protocol):
     engines: ClassVar[Mapping[str, Engine]] = {}
     """Which engine serves which path; see :func:`websocket_protocol`."""
 
-    name = "websocket"
+    name = NAME
 
     def __init__(self, config: Any, server_state: Any, app_state: Any) -> None:
         # The signature is uvicorn's.  It waits at its end for the connections in this set.
@@ -290,76 +279,35 @@ class WebSocketTransport(asyncio.Protocol):
     # -- the opening handshake
 
     def _shake_hands(self, head: bytes) -> None:
-        try:
-            request = handshake.parse_request(head)
-            engine = self.engines.get(request.path)
-            if engine is None:
-                self._refuse(HTTPStatus.NOT_FOUND, Problem(3, "There is nothing at this path"))
-                return
-            self.engine = engine
-            begun = Handshake(request.headers, request.query, self._peer())
-            problem = self._check(request, begun)
-            if problem is not None:
-                self._refuse(problem.status, problem, problem.headers)
-                return
-            answer = handshake.accept(request)
-        except handshake.BadHandshake as exc:
-            self._refuse(exc.status, Problem(3, str(exc)), exc.headers)
+        granted = opening(self.engines, head, self._transport.get_extra_info("peername"))
+        if isinstance(granted, bytes):
+            self._phase = Phase.CLOSED
+            self._transport.write(granted)
+            self._transport.close()
             return
+        self.engine, begun, answer = granted
+        engine = self.engine
         self._parser = FrameParser(engine.options.max_payload)
         with engine.batch:
             engine.batch.add(self)
             self._out.append(answer)  # one write with what follows
-            if "sid" in request.query:
+            if "sid" in begun.query:
                 self._begin_upgrade(begun)
             else:
                 session = engine.open(self, begun)
                 session.send(engine.open_packet(session))
 
-    def _check(self, request: handshake.Request, begun: Handshake) -> Problem | None:
-        if request.method != "GET":
-            return BAD_METHOD
-        problem = self.engine.check(request.query, request.headers)
-        if problem is not None:
-            return problem
-        if request.query["transport"] != self.name or self.engine.draining:
-            return BAD_REQUEST
-        sid = request.query.get("sid")
-        if sid is None:
-            return self.engine.crowd(begun)
-        known = sid in self.engine.sessions or self.engine.elsewhere(sid)
-        return None if known else UNKNOWN_SESSION
-
-    def _refuse(
-        self, status: HTTPStatus, problem: Problem, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
-        self._phase = Phase.CLOSED
-        for engine in self.engines.values():  # which one was meant may be unknown
-            engine.refuse(status, self.name)
-        self._transport.write(handshake.refuse(status, msgspec.json.encode(problem), headers))
-        self._transport.close()
-
-    def _peer(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else ""
-
     # -- the upgrade of a polling session
 
     def _begin_upgrade(self, begun: Handshake) -> None:
-        sid = begun.query["sid"]
-        session = self.engine.sessions.get(sid)
         self._phase = Phase.PROBING
-        if session is None:
-            address = self.engine.limiter.address(begun.remote, begun.headers)
-            self._upgrade = RemoteUpgrade(self.engine, sid, self, address)
-        else:
-            try:
-                self._upgrade = LocalUpgrade(session, self)
-            except UpgradeRefused as exc:
-                # The handshake is complete first, as the official server's is: a
-                # client tells this from an unknown session by it.
-                self._send_close(CloseCode.POLICY, str(exc))
-                return
+        try:
+            self._upgrade = attempt(self.engine, begun, self)
+        except UpgradeRefused as exc:
+            # The handshake is complete first, as the official server's is: a
+            # client tells this from an unknown session by it.
+            self._send_close(CloseCode.POLICY, str(exc))
+            return
         self._set_deadline(self.give_up, self.engine.options.upgrade_timeout)
 
     def go_on(self) -> None:

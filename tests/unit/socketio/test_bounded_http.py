@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
 import pytest
 
 from parley.socketio.door import Bounds, Refusal
+from parley.socketio.http import BoundedHttp
 
 from . import PATIENCE, until
 from .test_front import HANDSHAKE, POLL, Site, head
@@ -213,6 +216,30 @@ class TestConnections:
         for _, writer in (served, *silent, *newcomers):
             writer.close()
         await until(lambda: site.door.waiting == 0)
+
+    @pytest.mark.parametrize(
+        "sent", [b"G", POLL, POST + b" HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n4"]
+    )
+    async def test_one_that_has_ended_is_no_work_for_the_collector(
+        self, start: Start, sent: bytes
+    ) -> None:
+        """It comes by so seldom that a flood would pile up."""
+        site = start()
+        gc.collect()
+        gc.disable()
+        try:
+            _, writer = await connect(site)
+            writer.write(sent)
+            await until(lambda: self._http(site))
+            kept = weakref.ref(self._http(site)[0])
+            writer.transport.abort()
+            await until(lambda: kept() is None)
+        finally:
+            gc.enable()
+
+    def _http(self, site: Site) -> list[BoundedHttp]:
+        connections = site.server.server_state.connections
+        return [each for each in connections if isinstance(each, BoundedHttp)]
 
     async def test_an_answer_that_is_not_read(self, start: Start) -> None:
         site = start(read_timeout=0.05)

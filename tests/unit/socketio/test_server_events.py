@@ -300,6 +300,17 @@ async def test_attachments_up_to_the_bound() -> None:
     assert taken.peer.ended == [CloseReason.PARSE_ERROR]
 
 
+async def test_all_attachments_of_a_packet_are_together_no_larger_than_a_message() -> None:
+    taken = Taken(Options(max_payload=10))
+    taken.peer.say('52-["event"]')
+    taken.peer.attach(b"x" * 4, b"x" * 6)
+    assert taken.events == [("event", [])]
+    taken.peer.say('53-["event"]')
+    taken.peer.attach(b"x" * 4, b"x" * 7)
+    assert taken.peer.ended == [CloseReason.PARSE_ERROR]
+    assert len(taken.events) == 1
+
+
 def test_attachments_must_come_in_time() -> None:
     async def run() -> None:
         taken = Taken()
