@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-import aiohttp
 import msgspec
 
 from tests.e2e.clients import devices_of_a_test
@@ -22,8 +21,12 @@ SETTINGS: Final = {
     "PING_TIMEOUT": "10",
     "CONNECT_TIMEOUT": "5",
     "DATABASE_POOL_SIZE": "2",
+    "RATE_ADDRESS_CONNECTS": "1000",
+    "RATE_CONNECTION_EVENTS": "400",
+    "RATE_CONNECTION_BURST": "200",
 }
-"""Of the servers: clients that are gone without a word are missed soon."""
+"""Of the servers: clients that are gone without a word are missed soon, all of them come from one
+address, and some send more than they may."""
 SPARE_FILES: Final = 12
 """Connections that a server makes when it first needs them, to its database, its Redis and its
 peers, and may have had fewer of at the first look; and the look's own."""
@@ -68,8 +71,8 @@ async def soak(
     if servers don't forget their clients."""
     samples: list[Sample] = []
     await at_rest(servers)
-    async with devices_of_a_test(), aiohttp.ClientSession() as http:
-        crowd = Crowd(entrances, http, plan.people, plan.seed)
+    async with devices_of_a_test():
+        crowd = Crowd(entrances, plan.people, plan.seed)
         await crowd.stay(min(60.0, plan.seconds / 3))
         warm = await at_rest(servers)
         watching = asyncio.create_task(_watch(plan.every, servers, samples, tell))

@@ -41,6 +41,7 @@ _CUTS: Final = frozenset(
         CloseReason.CONNECT_TIMEOUT,
         CloseReason.FORCED,
         CloseReason.SLOW,
+        CloseReason.FLOODING,
     }
 )
 """Ends that were neither the client's wish nor the network's."""
@@ -167,6 +168,7 @@ class Engine:
             "waiting_requests": len(self._waiting),
             "session_moves": len(self._tasks),
             "unanswered_events": sum(each.in_flight for each in self.sessions.values()),
+            **self.limiter.sizes(),
         }
 
     def linger(self, session: Session) -> None:
