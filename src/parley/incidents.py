@@ -47,11 +47,11 @@ class Incident(enum.StrEnum):
     COMMIT_RETRIED = "commit_retried"
     """The database undid a commit for the sake of others, or an id existed; it is tried again."""
     CONNECT_REFUSED = "connect_refused"
-    """A client may not connect; the reason is the code that it was told."""
+    """A client may not connect, or can't now; the reason is a code."""
     EVENT_REFUSED = "event_refused"
     """A client was answered with an ``error``; the reason is its code."""
     FAULT = "fault"
-    """Something that must not happen: please report it."""
+    """Something that must not happen, also in a library: please report it."""
     GAP_DISBELIEVED = "gap_disbelieved"
     """The bus told of a message that the store doesn't have."""
     GAP_FILLED = "gap_filled"
@@ -114,6 +114,7 @@ _EVERYDAY: Final = frozenset(
         Incident.GAP_FILLED,
         Incident.REQUEST_REFUSED,
         Incident.SCHEMA_AWAITED,
+        Incident.STRANGER_REFUSED,
     }
 )
 """A client's own doing, or repaired without anybody's noticing."""
