@@ -83,7 +83,7 @@ class Incident(enum.StrEnum):
     REVOCATIONS_LOST = "revocations_lost"
     """The store has lost who was kicked: look whether somebody has to be kicked again."""
     SCHEMA_AWAITED = "schema_awaited"
-    """At the start: the tables are being made or changed, here or by another process."""
+    """At the start: the tables of an older version are being changed."""
     STOP_CUT_SHORT = "stop_cut_short"
     """When it stopped, something was unfinished at the end of the grace."""
     STORE_FAILED = "store_failed"

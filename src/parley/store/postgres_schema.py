@@ -76,7 +76,7 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
     after = before
     if pending("postgres", before, _database(options)):
         try:
-            after = await _migrate(connection, options)
+            after = await _migrate(connection, options, before)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
             raise StoreBroken(
                 f"{options.user!r} may not create Parley's tables in the {_database(options)} "
@@ -130,13 +130,14 @@ async def _applied(connection: Any, options: PostgresOptions) -> int:
     )
 
 
-async def _migrate(connection: Any, options: PostgresOptions) -> int:
+async def _migrate(connection: Any, options: PostgresOptions, before: int) -> int:
     """Apply what is missing, all or nothing, and however long it takes."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
-        text = f"the {_database(options)} is brought up to date"
-        reason = "tables are missing, or older than this version"
-        tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
+        if before:  # else it is new, and nobody waits for long
+            text = f"the {_database(options)} is brought up to date"
+            reason = "tables are older than this version"
+            tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         # Another process may have done it meanwhile.
         version = await _applied(connection, options)

@@ -89,7 +89,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> tuple[int, int]:
     needed = pending("sqlite", before, str(path))
     if needed:
         db.execute(CREATE_VERSIONS)
-    if needed and before:  # else it is new, and nobody waits
+    if needed and before:  # else it is new, and nobody waits for long
         text, reason = f"{path} is brought up to date", "tables are older than this version"
         tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
     for migration in needed:
