@@ -111,6 +111,13 @@ class Served(Connection):
         for task in self._calls.values():
             task.cancel()
 
+    def lose(self, reason: str) -> None:
+        """As any connection; if it was a node's, that is told: the node may be unable to."""
+        if self.open:
+            text = "a link from another node is given up"
+            tell(logger, Incident.LINK_LOST, text, reason=reason, subject=reason)
+        super().lose(reason)
+
     def _expire(self) -> None:
         if not self._transport.is_closing():
             _refused(_SILENT)

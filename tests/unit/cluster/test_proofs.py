@@ -157,6 +157,17 @@ class TestCallers:
             assert not listener.links
         assert "a link between nodes is given up" in caplog.text
 
+    async def test_one_that_falls_silent_loses_its_link(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with listening({"echo": echo}, HASTY) as (listener, port), by_hand(port) as stream:
+            await stream.prove_as_caller()
+            await stream.rest()
+
+            assert not listener.links
+        assert totals()[Incident.LINK_LOST] == 1
+        assert "a link from another node is given up: the other side is silent" in caplog.text
+
     async def test_cancelling_what_is_over_already(self) -> None:
         async with listening({"echo": echo}) as (_, port), by_hand(port) as stream:
             await stream.prove_as_caller()
