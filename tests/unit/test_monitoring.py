@@ -150,7 +150,7 @@ def test_an_alert_says_what_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert all(isinstance(note, str) and note for note in notes.values())
     for template in re.findall(r"\{\{(.*?)\}\}", notes["summary"] + notes["description"]):
         variable, _, function = map(str.strip, template.partition("|"))
-        assert re.fullmatch(r"\$value|\$labels\.(instance|limit|operation|reason)", variable)
+        assert re.fullmatch(r"\$value|\$labels\.(instance|limit|reason)", variable)
         assert function in FORMATS
     page, _, anchor = notes["runbook"].partition("#")
     assert page == "docs/operations.md"
