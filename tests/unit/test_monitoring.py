@@ -120,7 +120,7 @@ def test_expressions_name_values_that_labels_can_have(expression: str) -> None:
         "kind": {incident.value for incident in Incident},
         "code": {code.value for code in ErrorCode},
         "operation": set(OPERATIONS),
-        "reason": set(DoorRefusal),
+        "reason": {refusal.value for refusal in DoorRefusal},
         "job": {"parley"},
         "instance": {"$instance"},
     }
