@@ -68,8 +68,9 @@ test-cov: $(INSTALLED) ## Run all tests and report what they do not reach
 
 fuzz: $(INSTALLED) ## Feed every parser hostile input, other than `make test` did, for 10 minutes
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 soak: $(INSTALLED) ## Let a crowd come and go for 10 minutes: nothing of it may stay in the servers
-	$(BIN)/python -m tests.soak $(ARGS)
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 docs: $(DOCS_INSTALLED) ## Build the documentation into build/docs; a warning fails it
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs

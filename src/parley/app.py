@@ -106,15 +106,15 @@ class Parley:
         self._gateway = extras.make_gateway(self.server, rules, clock)
         metrics.watch(self.server.engine, self._gateway, rules, bus)
         metrics.watch_door(self.door)
-        if self._node is not None:
-            metrics.watch_node(self._node.refused)
         metrics.look_inside(
             Incidents(self.server.engine),
             StoreCalls(store),
             TableSizes(
                 self.server.engine.sizes,
                 self._delivery.sizes,
-                lambda: {"followers": receipts.followers},
+                lambda: {"followers": receipts.followers, "lists": rules.listing.under_way},
+                lambda: {"key_waiters": backends.keys.waiting},
+                lambda: {"revocations": len(self._revocations)},
                 bus.sizes,
                 *((self._node.sizes,) if self._node else ()),
             ),

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from parley.chat.auth import Authenticator, Identity, KeysAway, UnknownKey
+from parley.chat.auth import Authenticator, Identity, KeysAway, Refusal, UnknownKey
 from parley.chat.delivery import Delivery
 from parley.chat.inbox import Inbox
 from parley.chat.listing import Listing
@@ -146,6 +146,7 @@ class Gateway:
         try:
             identity = await self._authenticator.verify_with_newer_keys(token)
         except KeysAway as exc:
+            _put_off(Refusal.KEYS_AWAY)
             raise ConnectUnavailable from exc
         except ChatError as exc:
             raise self._refused(exc) from None
@@ -164,8 +165,7 @@ class Gateway:
             if exc.code is ErrorCode.TOO_MANY_CONNECTIONS:
                 raise self._refused(exc) from None
             self.errors[exc.code] += 1
-            text, code = "a connection could not be prepared", exc.code
-            tell(logger, Incident.CONNECT_REFUSED, text, reason=code, subject=code)
+            _put_off(exc.code)
             raise ConnectUnavailable from exc
 
     def _refused(self, error: ChatError) -> ConnectRefused:
@@ -364,6 +364,12 @@ class Gateway:
 
 _SHOWN: Final = 64
 """Characters of an event's name that are shown; it is the client's and may be anything."""
+
+
+def _put_off(reason: str) -> None:
+    """A client can't connect now, and is told to come again."""
+    text = "a connection could not be prepared"
+    tell(logger, Incident.CONNECT_REFUSED, text, reason=reason, subject=reason)
 
 
 def _user(socket: Socket) -> UserId:

@@ -47,11 +47,11 @@ class Incident(enum.StrEnum):
     COMMIT_RETRIED = "commit_retried"
     """The database undid a commit for the sake of others, or an id existed; it is tried again."""
     CONNECT_REFUSED = "connect_refused"
-    """A client may not connect; the reason is the code that it was told."""
+    """A client may not connect, or can't now; the reason is a code."""
     EVENT_REFUSED = "event_refused"
     """A client was answered with an ``error``; the reason is its code."""
     FAULT = "fault"
-    """Something that must not happen: please report it."""
+    """Something that must not happen, also in a library: please report it."""
     GAP_DISBELIEVED = "gap_disbelieved"
     """The bus told of a message that the store doesn't have."""
     GAP_FILLED = "gap_filled"
@@ -83,7 +83,7 @@ class Incident(enum.StrEnum):
     REVOCATIONS_LOST = "revocations_lost"
     """The store has lost who was kicked: look whether somebody has to be kicked again."""
     SCHEMA_AWAITED = "schema_awaited"
-    """At the start: the tables are being made or changed, here or by another process."""
+    """At the start: the tables of an older version are being changed."""
     STOP_CUT_SHORT = "stop_cut_short"
     """When it stopped, something was unfinished at the end of the grace."""
     STORE_FAILED = "store_failed"
@@ -114,6 +114,7 @@ _EVERYDAY: Final = frozenset(
         Incident.GAP_FILLED,
         Incident.REQUEST_REFUSED,
         Incident.SCHEMA_AWAITED,
+        Incident.STRANGER_REFUSED,
     }
 )
 """A client's own doing, or repaired without anybody's noticing."""

@@ -1,5 +1,8 @@
 """One pipeline for all log lines, Parley's own and those of its libraries.
 
+An error that a library logs, such as an exception that nobody handled, is an
+incident like our own.
+
 The layers below ``app`` log with the standard library's ``logging``, as
 libraries do; ``app`` and ``cli`` with ``structlog``.  A call below the
 configured level costs next to nothing.
@@ -17,7 +20,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from parley.incidents import FIELDS
+from parley.incidents import FIELDS, Incident, count
 
 REDACTED = "[redacted]"
 
@@ -53,6 +56,7 @@ def configure(
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(out)
+    handler.addFilter(_count_faults)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_add_fields, *shared, structlog.stdlib.add_logger_name],
@@ -60,6 +64,16 @@ def configure(
         )
     )
     _route_stdlib(handler, level.upper())
+
+
+def _count_faults(record: logging.LogRecord) -> bool:
+    """Of the libraries; ours have been counted."""
+    if record.levelno >= logging.ERROR and not hasattr(record, FIELDS):
+        count(Incident.FAULT)
+        kind, _, _ = record.exc_info or (None, None, None)
+        reason = kind.__name__ if kind else record.name
+        setattr(record, FIELDS, {"kind": Incident.FAULT.value, "reason": reason})
+    return True
 
 
 def _add_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -121,6 +135,7 @@ def _to_json(event: EventDict, **_: object) -> str:
 
 def _route_stdlib(handler: logging.Handler, level: str) -> None:
     root = logging.getLogger()
+    handler.setLevel(level)
     root.handlers = [handler]
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):

@@ -7,7 +7,7 @@ somebody asks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -65,10 +65,6 @@ class Metrics:
     def watch_door(self, door: Door) -> None:
         """Gather from it, too."""
         self._registry.register(_DoorTotals(door))
-
-    def watch_node(self, refused: Mapping[str, int]) -> None:
-        """Gather what its port for other nodes refused, by reason, too."""
-        self._registry.register(_NodeTotals(refused))
 
     def look_inside(self, *collectors: Collector) -> None:
         """Gather from these too; see :mod:`parley.metrics_tables`."""
@@ -215,21 +211,6 @@ class _DoorTotals(Collector):
         )
         for reason in DoorRefusal:
             refused.add_metric([reason.value], door.refused[reason])
-        yield refused
-
-
-class _NodeTotals(Collector):
-    def __init__(self, refused: Mapping[str, int]) -> None:
-        self._refused = refused
-
-    def collect(self) -> Iterator[Metric]:
-        refused = CounterMetricFamily(
-            "parley_node_links_refused",
-            "Connections to the port for other nodes that did not prove to be one.",
-            labels=["reason"],
-        )
-        for reason, total in self._refused.items():
-            refused.add_metric([reason], total)
         yield refused
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from parley.incidents import Incident
+
 log = structlog.get_logger()
 
 # Not forked: threads, event loops and imported modules stay behind.
@@ -53,6 +55,9 @@ def wait(process: SpawnProcess, patience: float | None) -> None:
     """Wait for the end of a process that was asked to stop, as :func:`finish` does."""
     process.join(None if patience is None else max(0.0, patience))
     if process.exitcode is None:
-        log.error("a process does not stop; killing it", pid=process.pid)
+        kind, reason = Incident.STOP_CUT_SHORT.value, "the grace is over"
+        log.warning(
+            "a process does not stop; killing it", pid=process.pid, kind=kind, reason=reason
+        )
         process.kill()
         process.join()

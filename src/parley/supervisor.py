@@ -111,9 +111,7 @@ class Supervisor:
     def _restart(self, worker: _Worker) -> None:
         if worker.ended_at is None:
             worker.ended_at = time.monotonic()
-            status = worker.process.exitcode
-            more = {"kind": Incident.WORKER_ENDED, "reason": f"exit status {status}"}
-            log.error("a worker ended", worker=worker.number, status=status, **more)
+            _tell("a worker ended", worker)
         elif time.monotonic() > worker.ended_at + _RESTART_WAIT:
             self._start(worker)
 
@@ -126,7 +124,7 @@ class Supervisor:
             if self._until_ready([worker]):
                 self._retire(old)
             elif not self._stop:
-                log.error("a new worker failed; the others stay as they are", worker=worker.number)
+                _tell("a new worker failed, the others stay as they are", worker)
                 processes.finish(worker.process, self._patience)
                 worker.process = old
                 self._retiring = []
@@ -143,6 +141,12 @@ class Supervisor:
             time.sleep(_LOOK)
         if not self._stop:
             processes.wait(old, 0)
+
+
+def _tell(text: str, worker: _Worker) -> None:
+    """As :func:`parley.incidents.tell`, in a process that has no metrics."""
+    reason = f"exit status {worker.process.exitcode}"
+    log.error(text, worker=worker.number, kind=Incident.WORKER_ENDED.value, reason=reason)
 
 
 class _Worker:

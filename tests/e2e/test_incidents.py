@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 
 from .clients import Devices
+from .conftest import StartServer
 from .raw import joined
 from .server import ChatServer, new_user, wait_until
 
@@ -57,3 +59,20 @@ async def test_clients_that_are_cut(own_server: ChatServer, http: aiohttp.Client
     wait_until(lambda: incidents(own_server, "client_cut") == 1, own_server.log)
     (line,) = lines(own_server, "client_cut")
     assert line["reason"] == "parse error"
+
+
+async def test_clients_that_flood(start_server: StartServer, http: aiohttp.ClientSession) -> None:
+    server = start_server(
+        RATE_CONNECTION_EVENTS="10", RATE_CONNECTION_BURST="10", RATE_PATIENCE="1"
+    )
+    user = new_user()
+    async with joined(http, server, user) as client:
+        with suppress(ConnectionError):  # it may be cut off before it has sent all
+            await client.send(*(['42["ping"]'] * 5_000))
+        await client.rest()
+    wait_until(lambda: incidents(server, "client_cut") == 1, server.log)
+    (cut,) = lines(server, "client_cut")
+    assert cut["reason"] == "flooding client"
+    (limited,) = lines(server, "rate_limited")
+    assert (limited["reason"], limited["who"]) == ("connection_events", user)
+    assert server.metrics()['parley_rate_limited_total{limit="connection_events"}'] > 0

@@ -19,7 +19,7 @@ from tests.services.postgres import Installation
 from tests.services.valkey import ValkeyServer
 from tests.services.valkey import running as running_valkey
 from tests.soak.looking import Look, Sample
-from tests.soak.soaking import SETTINGS, Plan, Report, check, soak
+from tests.soak.soaking import SETTINGS, SQLITE_MEMORY, Plan, Report, check, soak
 
 OUTPUT: Final = Path("build/soak")
 _MB: Final = 2**20
@@ -38,12 +38,12 @@ def main() -> None:
     for stage in stages:
         _say(f"{stage}: {plan.people} people for {plan.seconds:.0f} s")
         with tempfile.TemporaryDirectory(prefix="parley-soak-") as folder:
-            run = _on_sqlite if stage == "sqlite" else _on_a_cluster
+            run, cache = (_on_sqlite, SQLITE_MEMORY) if stage == "sqlite" else (_on_a_cluster, 0)
             report = run(plan, Path(folder))
         OUTPUT.mkdir(parents=True, exist_ok=True)
         (OUTPUT / f"{stage}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
         _summarise(report)
-        check(report)
+        check(report, cache)
     _say(f"all as it was before; the samples are in {OUTPUT}")
 
 

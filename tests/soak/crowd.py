@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import aiohttp
+from yarl import URL
 
 from tests.e2e.clients import Chat, Device
 from tests.e2e.raw import ClosedError, joined, raw_client
@@ -17,6 +18,8 @@ from tests.e2e.server import HUSH, PATIENCE, Entrance, new_user
 TRANSPORTS: Final = (["websocket"], ["polling"], None)
 """None: polling, and then the upgrade."""
 _POLLING: Final = {"EIO": "4", "transport": "polling"}
+_HASTE: Final = 400
+"""Events that are too many at once."""
 _KNOWN: Final = 40
 """Users who come again and again, so that some have several devices and a long inbox."""
 
@@ -26,16 +29,14 @@ Visit: TypeAlias = Callable[[], Awaitable[None]]
 class Crowd:
     """So many people at a time, each with one visit after another."""
 
-    def __init__(
-        self, entrances: Sequence[Entrance], http: aiohttp.ClientSession, size: int, seed: int
-    ) -> None:
+    def __init__(self, entrances: Sequence[Entrance], size: int, seed: int) -> None:
         """``entrances``: where they connect.  What they do follows from ``seed``."""
         self.visits: Counter[str] = Counter()
         """What was done so far, by name."""
         self.sent = 0
         """Messages that were acknowledged."""
         self._entrances = entrances
-        self._http = http
+        self._http: aiohttp.ClientSession
         self._size = size
         self._chance = random.Random(seed)  # noqa: S311 - repeatable
         self._users = [new_user() for _ in range(_KNOWN)]
@@ -49,6 +50,8 @@ class Crowd:
             self._leave_in_the_midst_of_an_upgrade,
             self._talk_nonsense,
             self._ask_for_too_much,
+            self._send_too_fast,
+            self._stand_in_the_door,
         ]
 
     async def stay(self, seconds: float) -> None:
@@ -57,7 +60,7 @@ class Crowd:
         Raises whatever went wrong with one of the visits.
         """
         until = asyncio.get_running_loop().time() + seconds
-        async with asyncio.TaskGroup() as people:
+        async with aiohttp.ClientSession() as self._http, asyncio.TaskGroup() as people:
             for _ in range(self._size):
                 people.create_task(self._person(until))
 
@@ -150,6 +153,23 @@ class Crowd:
             while errors < 2:
                 packet = await client.packet()
                 errors += packet.kind == "2" and packet.data[0] == "error"
-        query = {**_POLLING, "sid": "gone"}
+        query = {**_POLLING, "sid": "no-such-node-" * 3}
         async with self._http.get(f"{entrance.url}/socket.io/", params=query) as response:
             assert response.status == 400
+
+    async def _send_too_fast(self) -> None:
+        """More than one connection may: it is slowed, and answered all the same."""
+        async with joined(self._http, self._anywhere(), self._somebody()) as client:
+            await client.send(*(['42["ping"]'] * _HASTE))
+            answered = 0
+            while answered < _HASTE:
+                answered += (await client.packet()).data == ["pong", "Hello World!"]
+
+    async def _stand_in_the_door(self) -> None:
+        """Connect, begin a request, and leave."""
+        url = URL(self._anywhere().url)
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(b"GET /socket.io/ HTTP/1.1\r\nhost:"[: self._chance.randrange(35)])
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()

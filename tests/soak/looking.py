@@ -18,18 +18,26 @@ _TABLE: Final = re.compile(r'parley_table_entries\{table="(\w+)"\}')
 _INCIDENT: Final = re.compile(r'parley_incidents_total\{kind="(\w+)"\}')
 
 AT_REST: Final = {
+    "connections_waiting": 0,
     "deadlines": 0,
     "followers": 0,
     "inboxes": 0,
     "inboxes_opening": 0,
+    "key_waiters": 0,
     "lingering_transports": 0,
+    "lists": 0,
     "peer_connects": 0,
+    "peer_failures": 0,
     "presence": 0,
+    "rate_offenders": 0,
+    "rate_pauses": 0,
+    "rate_spenders": 0,
     "repairs": 1,  # the one that compares inboxes
     "served_calls": 0,
     "session_moves": 0,
     "sessions": 0,
     "unanswered_events": 0,
+    "unproven_links": 0,
     "waiting_requests": 0,
 }
 """What tables hold that depend on clients, when there are none."""
@@ -46,6 +54,7 @@ class Look(msgspec.Struct, frozen=True):
     waiting: int
     """Requests that wait to be stored, or calls that the store has yet to answer."""
     tables: dict[str, int]
+    """Those of ``parley_table_entries``, and the connections that wait at the door."""
     incidents: dict[str, int]
     """How often each kind has happened."""
 
@@ -73,7 +82,10 @@ def look(server: ChatServer) -> Look:
         files=int(metrics["process_open_fds"]),
         tasks=int(metrics["parley_tasks"]),
         waiting=int(metrics["parley_commit_queue"] + metrics["parley_store_calls_under_way"]),
-        tables=_labelled(_TABLE, metrics),
+        tables={
+            **_labelled(_TABLE, metrics),
+            "connections_waiting": int(metrics["parley_connections_waiting"]),
+        },
         incidents=_labelled(_INCIDENT, metrics),
     )
 

@@ -12,7 +12,7 @@ from tests.e2e.server import ChatServer, running
 from tests.services.postgres import Postgres
 from tests.services.valkey import RedisServer
 from tests.soak.looking import Look
-from tests.soak.soaking import SETTINGS, Plan, check, soak
+from tests.soak.soaking import SETTINGS, SQLITE_MEMORY, Plan, check, soak
 
 SHORT = Plan(seconds=6, people=6, seed=1, every=1.0)
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarn
 async def test_one_process_forgets_its_clients(tmp_path: Path) -> None:
     with running(ChatServer(tmp_path, SETTINGS)) as server:
         report = await soak(SHORT, [server], [server])
-    check(report)
+    check(report, SQLITE_MEMORY)
     assert any(sample.servers[0].tables["sessions"] for sample in report.samples)
 
 

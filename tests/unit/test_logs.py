@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from parley import logs
+from parley.incidents import Incident, tell, totals
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,23 @@ def test_uvicorns_lines_take_the_same_form(stream: io.StringIO) -> None:
     assert first.keys() == {"timestamp", "level", "event", "logger"}
     assert (first["event"], first["logger"]) == ("Started [7]", "uvicorn.error")
     assert (second["level"], second["logger"]) == ("warning", "uvicorn")
+
+
+def test_an_error_of_a_library_is_a_fault(stream: io.StringIO) -> None:
+    logs.configure("error", "json", stream)
+    library = logging.getLogger("asyncio")
+    try:
+        raise KeyError("key")
+    except KeyError as error:
+        library.error("Exception in callback", exc_info=error)
+    library.error("no exception")
+    library.warning("slow")
+    tell(library, Incident.CERTIFICATE_REFUSED, "no fault", reason="ours, and counted")
+
+    told = [(line["kind"], line["reason"]) for line in lines(stream)]
+    assert told[:2] == [("fault", "KeyError"), ("fault", "asyncio")]
+    assert told[2:] == [("certificate_refused", "ours, and counted")]
+    assert totals()[Incident.FAULT] == 2
 
 
 def test_there_is_no_access_log(stream: io.StringIO) -> None:

@@ -21,6 +21,7 @@ from parley.clock import SystemClock
 from parley.errors import ErrorCode
 from parley.incidents import Incident, level_of
 from parley.settings_loading import load_settings
+from parley.socketio.door import Refusal as DoorRefusal
 from parley.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +32,8 @@ FORMATS = ("", "humanize", "humanize1024", "humanizeDuration", "humanizePercenta
 
 _DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 _FUNCTIONS = {
-    "and", "by", "histogram_quantile", "increase", "label_values", "max", "min", "on", "or",
-    "rate", "sum", "unless",
+    "and", "by", "changes", "histogram_quantile", "increase", "label_values", "max", "min", "on",
+    "or", "rate", "sum", "unless",
 }  # fmt: skip
 _SUFFIXES = ("_bucket", "_count", "_sum")
 
@@ -119,10 +120,11 @@ def test_expressions_name_values_that_labels_can_have(expression: str) -> None:
         "kind": {incident.value for incident in Incident},
         "code": {code.value for code in ErrorCode},
         "operation": set(OPERATIONS),
+        "reason": {refusal.value for refusal in DoorRefusal},
         "job": {"parley"},
         "instance": {"$instance"},
     }
-    for label, value in re.findall(r'(\w+)\s*=~?\s*"([^"]*)"', expression):
+    for label, value in re.findall(r'(\w+)\s*(?:=~?|!=|!~)\s*"([^"]*)"', expression):
         assert set(value.split("|")) <= known[label]
 
 
@@ -148,7 +150,7 @@ def test_an_alert_says_what_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
     assert all(isinstance(note, str) and note for note in notes.values())
     for template in re.findall(r"\{\{(.*?)\}\}", notes["summary"] + notes["description"]):
         variable, _, function = map(str.strip, template.partition("|"))
-        assert re.fullmatch(r"\$value|\$labels\.(instance|operation)", variable)
+        assert re.fullmatch(r"\$value|\$labels\.(instance|limit|reason)", variable)
         assert function in FORMATS
     page, _, anchor = notes["runbook"].partition("#")
     assert page == "docs/operations.md"

@@ -40,6 +40,16 @@ class Supervised:
         words = [line.split()[0] for line in self._log.read_text().splitlines()]
         return [word for word in words if word in {"serves", "ready", "stopped"}]
 
+    def complains(self, kind: str, reason: str) -> None:
+        """Wait until the supervisor's log has a line of that kind, with the reason."""
+        deadline = time.monotonic() + PATIENCE
+        complaint = f"kind={kind} "
+        while not any(
+            complaint in line and reason in line for line in self._log.read_text().splitlines()
+        ):
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.02)
+
     def wait(self, word: str, count: int = 1) -> list[list[str]]:
         """Wait for so many lines that begin with ``word``."""
         deadline = time.monotonic() + PATIENCE
@@ -96,6 +106,7 @@ def test_a_worker_that_ends_is_started_anew(supervise: Supervise) -> None:
     again = supervised.wait("serves", 3)[-1]
     assert again[0] == number
     assert again[1] != pid
+    supervised.complains("worker_ended", "exit status -9")
 
 
 def test_one_after_the_other_is_replaced(supervise: Supervise) -> None:
@@ -115,6 +126,7 @@ def test_workers_that_cannot_be_replaced_stay(supervise: Supervise) -> None:
     supervised.fail_from_now_on()
     supervised.process.send_signal(signal.SIGHUP)
     supervised.wait("failed")
+    supervised.complains("worker_ended", "exit status 7")
     supervised.process.terminate()
     assert supervised.ends() == 0
     assert sorted(supervised.pids("stopped")) == sorted(supervised.pids("serves"))
@@ -141,6 +153,7 @@ def test_a_worker_that_does_not_stop_is_killed(supervise: Supervise, tmp_path: P
     supervised.wait("ready")
     supervised.process.terminate()
     assert supervised.ends() == 0
+    supervised.complains("stop_cut_short", "the grace is over")
     for pid in supervised.pids("serves"):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

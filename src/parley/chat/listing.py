@@ -51,6 +51,11 @@ class Listing:
         self._gate = asyncio.Semaphore(_MAX_LISTS)
         self._turns: dict[UserId, _Turn] = {}
 
+    @property
+    def under_way(self) -> int:
+        """Users who wait for a list."""
+        return len(self._turns)
+
     async def unreceived(self, user: UserId, query: Query) -> bytes:
         """A JSON array of chats that ``user`` hasn't marked received, the oldest first.
 

@@ -214,6 +214,8 @@ class Keys(Protocol):
     """Times that keys were fetched."""
     failed: int
     """Times that they could not be fetched."""
+    waiting: int
+    """How many wait for :meth:`renew`."""
 
     @property
     def algorithms(self) -> Sequence[str]:

@@ -52,6 +52,10 @@ class Revocations:
         self._tasks: list[asyncio.Task[None]] = []
         bus.on_revocations(self._hurry.set)
 
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._by_user)
+
     def find(self, user: UserId, issued_at: float | None) -> Revocation | None:
         """What makes a token of ``user`` worthless that was issued then, or nobody knows when.
 

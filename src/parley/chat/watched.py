@@ -66,7 +66,12 @@ class WatchedStore:
     def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
         call = self._watched("commit")
         watched: Answer[Committed] = Answer()
-        self._real.commit(chats, receipts).then(partial(call.pass_on, watched))
+        try:
+            answer = self._real.commit(chats, receipts)
+        except BaseException as exc:
+            call.end(exc)
+            raise
+        answer.then(partial(call.pass_on, watched))
         return watched
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
@@ -126,14 +131,15 @@ class _Call:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end(exc)
+        self.end(exc)
 
     def pass_on(self, watched: Answer[T], answer: Answer[T]) -> None:
         """The call has been answered."""
-        self._end(answer.error)
+        self.end(answer.error)
         answer.pass_to(watched)
 
-    def _end(self, exc: BaseException | None) -> None:
+    def end(self, exc: BaseException | None) -> None:
+        """It has returned, or raised."""
         store, operation = self._store, self._operation
         store.under_way -= 1
         store.durations[operation].add(time.perf_counter() - self._began)

@@ -8,7 +8,6 @@ import hmac
 import logging
 import secrets
 import socket
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -27,11 +26,10 @@ _UNKNOWN: Final = "no such method"
 _BUSY: Final = "too many calls"
 _CANCELLED: Final = "cancelled"
 _TOO_LARGE: Final = "the answer is too large"
-# Why a connection was refused; labels of the metric.
+# Why a connection was refused.
 _CROWDED: Final = "crowded"
 _SILENT: Final = "no proof in time"
 _WRONG: Final = "wrong proof"
-REFUSALS: Final = (_CROWDED, _SILENT, _WRONG)
 _FAULT: Final = "it raised something; that node's log has it"
 
 
@@ -44,17 +42,12 @@ class Listener:
         methods: Mapping[str, Method],
         errors: Sequence[type[Exception]],
         options: LinkOptions,
-        refused: Counter[str] | None = None,
     ) -> None:
-        """``errors`` are those that methods raise for their callers to see, by name.
-
-        ``refused`` counts the connections that did not prove themselves, by reason.
-        """
+        """``errors`` are those that methods raise for their callers to see, by name."""
         self.key = key
         self.methods = methods
         self.errors = errors
         self.options = options
-        self.refused = Counter(dict.fromkeys(REFUSALS, 0)) if refused is None else refused
         self.unproven: dict[Served, None] = {}
         """The oldest first."""
         self.links: set[Served] = set()
@@ -71,14 +64,8 @@ class Listener:
         if len(self.unproven) > self.options.max_unproven:
             oldest = next(iter(self.unproven))
             del self.unproven[oldest]
-            self.refuse(_CROWDED)
+            _refused(_CROWDED)
             oldest.lose("there are too many that have not proven themselves")
-
-    def refuse(self, reason: str) -> None:
-        """Count it, and tell."""
-        self.refused[reason] += 1
-        text = "who connected to the port for other nodes is none"
-        tell(logger, Incident.LINK_REFUSED, text, reason=reason, subject=reason)
 
     async def start(self, sock: socket.socket) -> None:
         """Accept connections on a bound socket, which is the listener's from now on."""
@@ -124,9 +111,16 @@ class Served(Connection):
         for task in self._calls.values():
             task.cancel()
 
+    def lose(self, reason: str) -> None:
+        """As any connection; if it was a node's, that is told: the node may be unable to."""
+        if self.open:
+            text = "a link from another node is given up"
+            tell(logger, Incident.LINK_LOST, text, reason=reason, subject=reason)
+        super().lose(reason)
+
     def _expire(self) -> None:
         if not self._transport.is_closing():
-            self._listener.refuse(_SILENT)
+            _refused(_SILENT)
         self.lose(_SILENT)
 
     def _prove(self) -> None:
@@ -136,7 +130,7 @@ class Served(Connection):
         nonces = self._nonce + self._take(wire.NONCE_SIZE)
         expected = wire.proof(self._listener.key, wire.CALLER, nonces)
         if not hmac.compare_digest(expected, self._take(wire.PROOF_SIZE)):
-            self._listener.refuse(_WRONG)
+            _refused(_WRONG)
             self._transport.write(wire.REFUSAL)
             self._transport.close()
             return
@@ -189,3 +183,8 @@ class Served(Connection):
                 return Failed(call.id, known.__name__)
         fault(logger, f"{call.method}, called by another node, failed", error)
         return Failed(call.id, _FAULT)
+
+
+def _refused(reason: str) -> None:
+    text = "who connected to the port for other nodes is none"
+    tell(logger, Incident.LINK_REFUSED, text, reason=reason, subject=reason)

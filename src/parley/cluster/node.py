@@ -9,7 +9,6 @@ import logging
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,7 +16,7 @@ import msgspec
 
 from parley.cluster.address import bind
 from parley.cluster.connection import LinkOptions
-from parley.cluster.listener import REFUSALS, Listener, Method
+from parley.cluster.listener import Listener, Method
 from parley.cluster.peers import ERRORS, ClusterPeers, methods_of
 from parley.cluster.presence import RedisPresence
 from parley.cluster.redis_client import RedisClient, RedisRefused, RedisUnavailable
@@ -78,8 +77,6 @@ class Node:
         self._redis = RedisClient(redis)
         self._registry = Registry(self._redis, own, lifetime=options.lifetime)
         self._listener: Listener | None = None
-        self.refused = Counter(dict.fromkeys(REFUSALS, 0))
-        """Connections to its port that did not prove to be another node's, by reason."""
         self._publishing: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._away = False
@@ -120,9 +117,7 @@ class Node:
         """
         served = methods_of(sessions)
         assert not served.keys() & methods.keys()
-        self._listener = Listener(
-            self._own.key, {**served, **methods}, ERRORS, self._options.link, self.refused
-        )
+        self._listener = Listener(self._own.key, {**served, **methods}, ERRORS, self._options.link)
         await self._listener.start(self._sock)
         logger.info("other nodes reach this one at %s, port %d", self._own.address, self._own.port)
         await self._publish(first=True)
@@ -142,6 +137,7 @@ class Node:
         return {
             **self.peers.sizes(),
             "served_links": len(listener.links) if listener else 0,
+            "unproven_links": len(listener.unproven) if listener else 0,
             "served_calls": len(listener.running) if listener else 0,
             "presence": len(self.presence),
         }

@@ -45,12 +45,6 @@ T = TypeVar("T")
 _Error = PeerGone | PeerUnreachable
 
 
-class _Failure(msgspec.Struct, frozen=True):
-    error: type[_Error]
-    until: float
-    """In the event loop's time."""
-
-
 class ClusterPeers:
     """Calls other nodes by name.  One link to each, made when it is first needed."""
 
@@ -59,7 +53,8 @@ class ClusterPeers:
         self._options = options
         self._links: dict[str, Link] = {}
         self._connecting: dict[str, asyncio.Task[Link | type[_Error]]] = {}
-        self._failures: dict[str, _Failure] = {}
+        self._failures: dict[str, type[_Error]] = {}
+        """Nodes that could not be reached a moment ago, and what to raise."""
         self._closed = False
 
     async def ask(self, node: str, method: str, payload: bytes) -> bytes:
@@ -91,7 +86,11 @@ class ClusterPeers:
 
     def sizes(self) -> dict[str, int]:
         """How much is in each internal table."""
-        return {"peer_links": len(self._links), "peer_connects": len(self._connecting)}
+        return {
+            "peer_links": len(self._links),
+            "peer_connects": len(self._connecting),
+            "peer_failures": len(self._failures),
+        }
 
     # -- parley.socketio.peers.Peers
 
@@ -117,8 +116,8 @@ class ClusterPeers:
     async def _link_to(self, node: str) -> Link:
         """A new link; whoever needs it meanwhile waits for the same one."""
         failure = self._failures.get(node)
-        if failure is not None and asyncio.get_running_loop().time() < failure.until:
-            raise failure.error
+        if failure is not None:
+            raise failure
         if self._closed:
             raise PeerUnreachable("this node is stopping")
         task = self._connecting.get(node)
@@ -152,22 +151,19 @@ class ClusterPeers:
         except Exception:
             fault(logger, f"connecting to node {node} failed")
             return self._failed(node, PeerUnreachable, None)
-        self._failures.pop(node, None)
         self._links[node] = link
         link.ended.add_done_callback(lambda _: self._forget(node, link))
         return link
 
     def _failed(self, node: str, error: type[_Error], cause: Exception | None) -> type[_Error]:
         if cause is not None:
-            always = node not in self._failures
             reason = "no answer in time" if isinstance(cause, TimeoutError) else cause
             text = f"node {node} can't be reached"
             kind = Incident.NODE_UNREACHABLE
-            tell(logger, kind, text, reason=reason, always=always, node=node)
-        if len(self._failures) >= _MAX_FAILURES:
-            self._failures.clear()
-        until = asyncio.get_running_loop().time() + _PAUSE
-        self._failures[node] = _Failure(error, until)
+            tell(logger, kind, text, reason=reason, subject=node, node=node)
+        if len(self._failures) < _MAX_FAILURES:
+            self._failures[node] = error
+            asyncio.get_running_loop().call_later(_PAUSE, self._failures.pop, node, None)
         return error
 
     def _forget(self, node: str, link: Link) -> None:

@@ -65,7 +65,7 @@ class PublishedKeys:
         self._began = 0.0
         """When the last fetch did, in the loop's time."""
         self._wanted = asyncio.Event()
-        self._waiting = 0
+        self.waiting = 0
         self._next: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """The outcome of the fetch that has not begun."""
         self._keeper: asyncio.Task[None] | None = None
@@ -90,14 +90,14 @@ class PublishedKeys:
         return fitting(self._keys, algorithm, kid)
 
     async def renew(self) -> bool:
-        if self._waiting >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             return False
-        self._waiting += 1
+        self.waiting += 1
         self._wanted.set()
         try:
             return await asyncio.shield(self._next)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def close(self) -> None:
         if self._keeper is not None:

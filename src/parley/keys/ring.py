@@ -10,7 +10,7 @@ from parley.chat.ports import Key
 class KeyRing:
     """Some keys.  Implements :class:`parley.chat.ports.Keys`."""
 
-    fetched = failed = 0
+    fetched = failed = waiting = 0
 
     def __init__(self, keys: Iterable[Key]) -> None:
         """There is one at least."""

@@ -34,16 +34,17 @@ from parley.socketio.session import Handler, Session, Transport
 
 logger = logging.getLogger(__name__)
 
-_CUTS: Final = frozenset(
+_USUAL: Final = frozenset(
     {
-        CloseReason.PING_TIMEOUT,
-        CloseReason.PARSE_ERROR,
-        CloseReason.CONNECT_TIMEOUT,
-        CloseReason.FORCED,
-        CloseReason.SLOW,
+        CloseReason.CLIENT_NAMESPACE,
+        CloseReason.SERVER_NAMESPACE,
+        CloseReason.TRANSPORT_CLOSE,
+        CloseReason.TRANSPORT_ERROR,
+        CloseReason.SHUTDOWN,
+        CloseReason.MOVED,
     }
 )
-"""Ends that were neither the client's wish nor the network's."""
+"""Ends that were the client's wish, the network's, or an operator's; others are told."""
 LAST_FETCH: Final = 1.0
 """Seconds that a polling client has, when the server stops, to fetch its last answers."""
 
@@ -145,7 +146,7 @@ class Engine:
         """Drop a session that has closed."""
         self.sessions.pop(session.sid, None)
         self.closed[reason] += 1
-        if reason in _CUTS:
+        if reason not in _USUAL:
             text = "a client was disconnected"
             tell(logger, Incident.CLIENT_CUT, text, reason=reason, subject=reason)
         if self._empty is not None and not self.sessions:
@@ -167,6 +168,7 @@ class Engine:
             "waiting_requests": len(self._waiting),
             "session_moves": len(self._tasks),
             "unanswered_events": sum(each.in_flight for each in self.sessions.values()),
+            **self.limiter.sizes(),
         }
 
     def linger(self, session: Session) -> None:

@@ -123,9 +123,13 @@ class Limiter:
         self._reported: dict[str, float] = {}
         """When there was a log line on whom, the oldest first."""
 
-    def __len__(self) -> int:
-        """How many entries there are; none when nobody has sent anything for a while."""
-        return sum(map(len, self._ledgers)) + len(self._reported)
+    def sizes(self) -> dict[str, int]:
+        """How much is in each internal table; nothing when nobody has sent anything for a while."""
+        return {
+            "rate_spenders": sum(map(len, self._ledgers)),
+            "rate_offenders": len(self._reported),
+            "rate_pauses": len(self.pauses),
+        }
 
     @property
     def free_events(self) -> int:
@@ -208,7 +212,7 @@ class Limiter:
             if now - at < _REMIND:
                 break
             del self._reported[name]
-        if len(self):
+        if self._reported or any(map(len, self._ledgers)):
             self._sweep_soon()
 
 

@@ -78,6 +78,10 @@ async def _prepare(connection: Any, options: PostgresOptions) -> tuple[int, int]
         before = await _applied(connection, options)
     after = before
     if pending("postgres", before, _database(options)):
+        if before:  # else it is new, and nobody waits for long
+            text = f"the {_database(options)} is brought up to date"
+            reason = "tables are older than this version"
+            tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         try:
             after = await _migrate(connection, options)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
@@ -133,9 +137,6 @@ async def _migrate(connection: Any, options: PostgresOptions) -> int:
     """Apply what is missing, all or nothing, and however long it takes."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
-        text = f"the {_database(options)} has to be brought up to date"
-        reason = "tables are missing, or older than this version"
-        tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
         # Another process may have done it meanwhile.
         version = await _applied(connection, options)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,11 +26,14 @@ from msgspec.structs import astuple
 from parley.answer import Answer, answer_of
 from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreUnavailable
+from parley.incidents import Incident, tell
 from parley.model import Chat, ChatId, EntryKind, InboxEntry, UserId
 from parley.store.migrations import LAST_VERSION
 from parley.store.sqlite_lane import Lane, connect_reader, connect_writer, transaction
 from parley.store.sqlite_revocations import SqliteRevocations
 from parley.store.sqlite_schema import upgrade
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[UserId, ChatId]
@@ -134,7 +138,7 @@ class SqliteStore:
         An id that the client didn't choose but that exists nevertheless is IdTaken.
         ``received`` in the outcomes is as it was before the receipts.
         """
-        return answer_of(self._run(self._writer, lambda db: _commit(db, chats, receipts)))
+        return answer_of(self._commit(chats, receipts))
 
     async def heads(self, owners: Sequence[UserId]) -> Mapping[UserId, int]:
         """See :meth:`parley.chat.ports.Store.heads`."""
@@ -182,6 +186,18 @@ class SqliteStore:
         self._reader.close()
         self._writer.close("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    async def _commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Committed:
+        chosen = [(new.receiver, new.id) for new in chats if new.chosen_id]
+        try:
+            return await self._run(self._writer, lambda db: _commit(db, chats, receipts, chosen))
+        except sqlite3.IntegrityError as error:
+            # Ids that nobody chose begin at random: that one exists is so unlikely that it is
+            # looked for only now.
+            text, name = "a commit is tried again", type(error).__name__
+            tell(logger, Incident.COMMIT_RETRIED, text, reason=name, subject=name)
+        every = [(new.receiver, new.id) for new in chats]
+        return await self._run(self._writer, lambda db: _commit(db, chats, receipts, every))
+
     async def _run(self, lane: Lane, job: Callable[[sqlite3.Connection], T]) -> T:
         if self._closing is not None:
             raise StoreUnavailable("the store is closed")
@@ -189,18 +205,6 @@ class SqliteStore:
 
 
 def _commit(
-    db: sqlite3.Connection, chats: Sequence[NewChat], receipts: Sequence[Receipt]
-) -> Committed:
-    chosen = [(new.receiver, new.id) for new in chats if new.chosen_id]
-    try:
-        return _commit_once(db, chats, receipts, chosen)
-    except sqlite3.IntegrityError:
-        # Ids that nobody chose begin at random: that one exists is so unlikely that it is
-        # looked for only now.
-        return _commit_once(db, chats, receipts, [(new.receiver, new.id) for new in chats])
-
-
-def _commit_once(
     db: sqlite3.Connection,
     chats: Sequence[NewChat],
     receipts: Sequence[Receipt],

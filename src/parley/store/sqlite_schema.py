@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -10,7 +11,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from parley.errors import StoreBroken
+from parley.incidents import Incident, tell
 from parley.store.migrations import ADD_VERSION, CREATE_VERSIONS, LAST_VERSION, pending
+
+logger = logging.getLogger(__name__)
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -85,6 +89,9 @@ def _migrate(db: sqlite3.Connection, path: Path) -> tuple[int, int]:
     needed = pending("sqlite", before, str(path))
     if needed:
         db.execute(CREATE_VERSIONS)
+    if needed and before:  # else it is new, and nobody waits for long
+        text, reason = f"{path} is brought up to date", "tables are older than this version"
+        tell(logger, Incident.SCHEMA_AWAITED, text, reason=reason, always=True)
     for migration in needed:
         for statement in _statements(migration.script):
             db.execute(statement)

@@ -153,7 +153,7 @@ class Changing:
     """Keys that are others when they are asked for anew, if they can be had."""
 
     algorithms = ("ES256",)
-    fetched = failed = 0
+    fetched = failed = waiting = 0
 
     def __init__(self, *later: PublicKey, away: bool = False) -> None:
         self._keys: Sequence[PublicKey] = ()

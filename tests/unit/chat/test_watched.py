@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from parley import incidents
-from parley.chat.ports import Page
+from parley.answer import Answer
+from parley.chat.ports import Committed, NewChat, Page, Receipt
 from parley.chat.watched import OPERATIONS, WatchedStore
 from parley.errors import StoreUnavailable
 from parley.incidents import FIELDS, Incident
@@ -67,6 +68,22 @@ async def test_each_failure_is_counted_and_told(
     assert [each["operation"] for each in told] == list(OPERATIONS)
     assert {each["reason"] for each in told} == {"it is away"}
     assert store.under_way == 0
+
+
+class Refusing(FaultyStore):
+    """Raises before there is anything to wait for, as stores do that are used wrongly."""
+
+    def commit(self, chats: Sequence[NewChat], receipts: Sequence[Receipt]) -> Answer[Committed]:
+        raise RuntimeError("commits must not be concurrent")
+
+
+async def test_a_call_that_raises_at_once_is_over(faulty: FaultyStore) -> None:
+    store = WatchedStore(Refusing(faulty.real))
+    with pytest.raises(RuntimeError, match="concurrent"):
+        store.commit([new_chat(BOB)], [])
+    assert store.under_way == 0
+    assert sum(store.durations["commit"].counts) == 1
+    assert not store.failures
 
 
 async def test_close_closes(faulty: FaultyStore) -> None:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from parley.cluster import wire
 from parley.cluster.link import Link, LinkLost, WrongNode
 from parley.cluster.wire import Answer, Call, Cancel, Message
+from parley.incidents import Incident, totals
 from tests.unit.cluster.links import (
     HASTY,
     KEY,
@@ -75,7 +76,7 @@ class TestCallers:
         async with listening({"echo": echo}, HASTY) as (listener, port), by_hand(port) as stream:
             assert len(await stream.rest()) == wire.GREETING_SIZE
             assert not listener.unproven
-            assert listener.refused["no proof in time"] == 1
+            assert totals()[Incident.LINK_REFUSED] == 1
 
     async def test_a_call_without_a_proof_is_not_carried_out(self) -> None:
         called = []
@@ -104,7 +105,7 @@ class TestCallers:
 
     async def test_too_many_at_the_door(self) -> None:
         crowded = replace(PATIENT, max_unproven=1)
-        async with listening({"echo": echo}, crowded) as (listener, port), by_hand(port) as first:
+        async with listening({"echo": echo}, crowded) as (_, port), by_hand(port) as first:
             await first.prove_as_caller()  # it stands at the door no longer
             async with by_hand(port) as second:
                 await second.read(wire.GREETING_SIZE)
@@ -114,7 +115,7 @@ class TestCallers:
 
                 first.send(Call(7, "echo", b"still in"))
                 assert await first.message() == Answer(7, b"still in")
-            assert listener.refused["crowded"] == 1
+            assert totals()[Incident.LINK_REFUSED] == 1
 
     @pytest.mark.parametrize("said", [b"", bytes(10)])
     async def test_a_flood_of_strangers_keeps_no_node_out(self, said: bytes) -> None:
@@ -126,7 +127,7 @@ class TestCallers:
             async with linked(port) as caller:
                 assert await caller.call("echo", b"let in") == b"let in"
             assert len(listener.unproven) <= PATIENT.max_unproven
-            assert listener.refused["crowded"] >= 50
+            assert totals()[Incident.LINK_REFUSED] >= 50
 
     @pytest.mark.parametrize(
         "messages",
@@ -155,6 +156,17 @@ class TestCallers:
 
             assert not listener.links
         assert "a link between nodes is given up" in caplog.text
+
+    async def test_one_that_falls_silent_loses_its_link(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with listening({"echo": echo}, HASTY) as (listener, port), by_hand(port) as stream:
+            await stream.prove_as_caller()
+            await stream.rest()
+
+            assert not listener.links
+        assert totals()[Incident.LINK_LOST] == 1
+        assert "a link from another node is given up: the other side is silent" in caplog.text
 
     async def test_cancelling_what_is_over_already(self) -> None:
         async with listening({"echo": echo}) as (_, port), by_hand(port) as stream:

@@ -106,7 +106,9 @@ async def test_only_so_many_may_wait(server: JwksServer) -> None:
         waiting = [asyncio.ensure_future(keys.renew()) for _ in range(MOST_WAITING)]
         await asyncio.sleep(0)
         assert not await asyncio.wait_for(keys.renew(), PATIENCE)
+        assert keys.waiting == MOST_WAITING
     assert not any(await asyncio.gather(*waiting))
+    assert keys.waiting == 0
 
 
 @pytest.mark.parametrize("status", [500, 404])

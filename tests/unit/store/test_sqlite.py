@@ -21,6 +21,7 @@ import pytest
 
 from parley.chat.ports import IdTaken, Marked, NewChat, Page, Receipt, Stored
 from parley.errors import StoreBroken, StoreUnavailable
+from parley.incidents import Incident, totals
 from parley.model import ChatId, UserId
 from parley.store import sqlite, sqlite_lane, sqlite_schema
 from parley.store.sqlite import SqliteStore
@@ -218,6 +219,18 @@ async def test_reopening_applies_nothing_twice(path: Path) -> None:
         assert db.execute(ORPHANS).fetchall() == []
 
 
+async def test_an_older_database_is_brought_up_to_date(path: Path) -> None:
+    await (await SqliteStore.open(path)).close()
+    assert totals()[Incident.SCHEMA_AWAITED] == 0, "a new one keeps nobody waiting"
+    with closing(other_program(path)) as db:
+        db.execute("DROP TABLE revocations")
+        db.execute("DELETE FROM schema_version WHERE version > 1")
+    store = await SqliteStore.open(path)
+    assert await store.revocations.newest() == 0
+    await store.close()
+    assert totals()[Incident.SCHEMA_AWAITED] == 1
+
+
 async def test_commits_are_on_disk_when_they_return(path: Path) -> None:
     sqlite_schema.upgrade(path, 1)
 
@@ -353,6 +366,7 @@ async def test_an_id_that_nobody_chose_but_that_exists_is_taken(store: SqliteSto
     assert isinstance(outcome.chats[1], IdTaken)
     assert [each.seq for each in outcome.chats if isinstance(each, Stored)] == [2, 3]
     assert outcome.receipts == [Marked(first.sender)]
+    assert totals()[Incident.COMMIT_RETRIED] == 1
 
 
 # --- what queries cost --------------------------------------------------------------------------
