@@ -9,7 +9,7 @@ import pytest
 from parley.cluster import keys
 from parley.cluster.node import Node
 from parley.cluster.presence import everyone, who
-from parley.cluster.redis_client import RedisClient
+from parley.cluster.redis_client import Command, RedisClient
 from parley.cluster.registry import live_nodes
 from parley.errors import BusBroken, ListenError
 from parley.model import UserId
@@ -175,10 +175,10 @@ class TestRedisAway:
         async with node(redis.options, name="the-node", lifetime=0.5):
             with monkeypatch.context() as patched:
 
-                async def fail(pipeline: object) -> None:
-                    raise KeyError("a fault of the library's")
+                async def fail(client: RedisClient, *commands: Command) -> None:
+                    raise KeyError("a fault of ours")
 
-                patched.setattr("redis.asyncio.client.Pipeline.execute", fail)
+                patched.setattr(RedisClient, "run", fail)
                 await asyncio.sleep(0.3)
             await eventually(lambda: names(redis), ["the-node"])
 
