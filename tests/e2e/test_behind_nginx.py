@@ -68,9 +68,9 @@ def test_pages_of_the_address_that_clients_see_may_connect(site: Site) -> None:
 
 def test_clients_cannot_choose_the_address_that_they_count_for(site: Site) -> None:
     invented = {"X_Forwarded_For": CLIENT}
-    assert [site.ask(POLLING, **invented).status for _ in range(3)] == [200] * 3
-    believed = [ask(site.server.port, POLLING, **invented).status for _ in range(3)]
-    assert believed[-1] == 429
+    assert {site.ask(POLLING, **invented).status for _ in range(20)} == {200}
+    believed = (ask(site.server.port, POLLING, **invented).status for _ in range(20))
+    assert 429 in believed
 
 
 def test_session_ids_are_not_in_its_log(site: Site) -> None:
