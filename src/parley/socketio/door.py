@@ -22,8 +22,8 @@ from parley.socketio.deadlines import Deadlines, Timed
 logger = logging.getLogger(__name__)
 
 _MOST_WAITING: Final = 4096
-"""As many as the kernel's queue of new connections holds: a burst of clients that all mean it may be
-accepted as a whole before the first of them is read."""
+"""As many as the kernel's queue of new connections holds: a burst of clients that all mean it may
+be accepted as a whole before the first of them is read."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
