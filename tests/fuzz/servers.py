@@ -36,5 +36,7 @@ async def serving(talk: Talk) -> AsyncIterator[int]:
             each.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            # asyncio's transport fails at this if it was lost after it had written its last bytes.
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
         await asyncio.sleep(0)  # in which they are lost

@@ -173,7 +173,7 @@ class Proxy:
                         await asyncio.wait_for(end.wait_closed(), _LAST_WORDS)
             finally:
                 for end in ends:
-                    end.transport.abort()
+                    _abort(end)
 
     async def _forward(
         self,
@@ -255,7 +255,13 @@ class Proxy:
 
     def _abort_all(self) -> None:
         for writer in self._writers:
-            writer.transport.abort()
+            _abort(writer)
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    # asyncio's transport fails at this if it was lost after it had written its last bytes.
+    with suppress(AttributeError):
+        writer.transport.abort()
 
 
 class _Line:
