@@ -59,11 +59,6 @@ class Answer(Generic[T]):
         return changed
 
     @property
-    def failed(self) -> bool:
-        """An exception has come."""
-        return self._error is not None
-
-    @property
     def error(self) -> BaseException | None:
         """The exception, if one has come."""
         return self._error

@@ -7,6 +7,14 @@ import ssl
 import msgspec
 
 
+def unquoted(said: str) -> str:
+    """What a server complains of, less what it quotes of a command that it doesn't know.
+
+    That may be a password, or what people write to each other.
+    """
+    return said.partition(", with args beginning with")[0]
+
+
 class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One Redis or Valkey server, or any node of a cluster: which it is shows at connecting."""
 

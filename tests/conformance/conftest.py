@@ -29,6 +29,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
+from tests.services.frames import CLOSE, TEXT, encode_frame
 from tests.services.ports import free_port
 
 PING_INTERVAL_MS = 300
@@ -38,8 +39,6 @@ PATIENCE = 10.0
 SEPARATOR = "\x1e"
 POLLING: Mapping[str, str] = {"EIO": "4", "transport": "polling"}
 WEBSOCKET: Mapping[str, str] = {"EIO": "4", "transport": "websocket"}
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 
 @dataclass(frozen=True)
@@ -422,28 +421,3 @@ class RawWebSocket:
                 return await self._reader.read() == b""
             except ConnectionError:
                 return True
-
-
-def encode_frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    final: bool = True,
-    reserved: int = 0,
-    masked: bool = True,
-    announced: int | None = None,
-) -> bytes:
-    """A frame as a client sends it. `announced` is a length other than the payload's own."""
-    length = len(payload) if announced is None else announced
-    first = (0x80 if final else 0) | reserved << 4 | opcode
-    mask_bit = 0x80 if masked else 0
-    if length < 126:
-        head = struct.pack("!BB", first, mask_bit | length)
-    elif length < 1 << 16:
-        head = struct.pack("!BBH", first, mask_bit | 126, length)
-    else:
-        head = struct.pack("!BBQ", first, mask_bit | 127, length)
-    if not masked:
-        return head + payload
-    mask = b"\x12\x34\x56\x78"
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))

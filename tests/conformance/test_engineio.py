@@ -14,25 +14,20 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
+from tests.services.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
+
 from .conftest import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
     MAX_PAYLOAD,
     PATIENCE,
-    PING,
     PING_INTERVAL_MS,
     PING_TIMEOUT_MS,
     POLLING,
-    PONG,
     SEPARATOR,
-    TEXT,
     WEBSOCKET,
     Answer,
     ClosedError,
     Endpoint,
     Polling,
-    encode_frame,
     handshake_of,
     read_head,
     settle,

@@ -9,7 +9,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Self
 
-from .inputs import CLOSE, PONG, TEXT, frame
+from tests.services.frames import CLOSE, PONG, TEXT, encode_frame
+
 from .live import PATIENCE, LiveNode, check_answer
 
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -110,7 +111,7 @@ class WebSocket(Wire):
     def say(self, *texts: str) -> bool:
         """Send text messages; halves of surrogate pairs as if they were characters."""
         return self.send(
-            b"".join(frame(TEXT, text.encode(errors="surrogatepass")) for text in texts)
+            b"".join(encode_frame(TEXT, text.encode(errors="surrogatepass")) for text in texts)
         )
 
     def frame(self) -> tuple[int, bytes]:

@@ -7,6 +7,8 @@ import json
 
 from hypothesis import strategies as st
 
+from tests.services.frames import BINARY, CONTINUATION, PONG, TEXT, encode_frame
+
 LONG = 5_000
 """Digits of a number that is larger than anything that counts."""
 
@@ -92,35 +94,6 @@ engine_texts = st.one_of(
 )
 """Engine.IO text packets."""
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-_MASK = b"\x37\xfa\x21\x3d"
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    final: bool = True,
-    reserved: int = 0,
-    masked: bool = True,
-    announced: int | None = None,
-    form: int = 0,
-) -> bytes:
-    """A WebSocket frame.
-
-    ``announced`` is a length that isn't the payload's, ``form`` how many bytes of length there
-    are at least.
-    """
-    length = len(payload) if announced is None else announced
-    form = max(form, 0 if length < 126 else 2 if length < 1 << 16 else 8)
-    short = {0: length, 2: 126, 8: 127}[form]
-    head = bytes([final << 7 | reserved << 4 | opcode, masked << 7 | short])
-    head += length.to_bytes(form, "big") if form else b""
-    if not masked:
-        return head + payload
-    return head + _MASK + bytes(a ^ b for a, b in zip(payload, itertools.cycle(_MASK)))
-
-
 _payloads = st.one_of(
     engine_texts.map(lambda text: text.encode(errors="replace")),
     st.binary(max_size=150),
@@ -129,12 +102,12 @@ _payloads = st.one_of(
     ),
 )
 _proper_frames = st.builds(
-    frame,
+    encode_frame,
     st.sampled_from([TEXT, TEXT, BINARY, PONG]),
     _payloads.filter(lambda payload: len(payload) < 126),
 )
 _odd_frames = st.builds(
-    frame,
+    encode_frame,
     st.integers(0, 15),
     _payloads,
     final=st.booleans(),
@@ -145,7 +118,7 @@ _odd_frames = st.builds(
 )
 _fragments = st.lists(_payloads, min_size=1, max_size=5).map(
     lambda parts: b"".join(
-        frame(TEXT if not at else CONTINUATION, part, final=at == len(parts) - 1)
+        encode_frame(TEXT if not at else CONTINUATION, part, final=at == len(parts) - 1)
         for at, part in enumerate(parts)
     )
 )

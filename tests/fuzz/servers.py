@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
+from tests.services.streams import abort
+
 Talk: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -36,7 +38,5 @@ async def serving(talk: Talk) -> AsyncIterator[int]:
             each.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
         for writer in writers:
-            # asyncio's transport fails at this if it was lost after it had written its last bytes.
-            with contextlib.suppress(AttributeError):
-                writer.transport.abort()
+            abort(writer)
         await asyncio.sleep(0)  # in which they are lost

@@ -17,18 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.services.frames import BINARY, CLOSE, CONTINUATION, PING, TEXT, encode_frame
+
 from .client import Closed, Honest, Polling, WebSocket, Wire
-from .inputs import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    TEXT,
-    engine_texts,
-    event_arrays,
-    frame,
-    streams,
-)
+from .inputs import engine_texts, event_arrays, streams
 from .live import LiveNode
 from .profile import budget
 
@@ -107,7 +99,14 @@ class Hostility(RuleBasedStateMachine):
 
     @rule(
         websocket=websockets,
-        tiny=st.sampled_from([frame(PING), frame(TEXT, b"6"), frame(CONTINUATION), frame(BINARY)]),
+        tiny=st.sampled_from(
+            [
+                encode_frame(PING),
+                encode_frame(TEXT, b"6"),
+                encode_frame(CONTINUATION),
+                encode_frame(BINARY),
+            ]
+        ),
         count=st.sampled_from([10, 3_000]),
     )
     def send_tiny_frames(self, websocket: WebSocket, tiny: bytes, count: int) -> None:
@@ -115,7 +114,7 @@ class Hostility(RuleBasedStateMachine):
 
     @rule(websocket=websockets, code=st.sampled_from([b"", b"\x03\xe8", b"\x03\xec", b"\x0b\xb8x"]))
     def say_goodbye(self, websocket: WebSocket, code: bytes) -> None:
-        websocket.send(frame(CLOSE, code))
+        websocket.send(encode_frame(CLOSE, code))
 
     @rule(websocket=consumes(websockets), how=st.sampled_from([Wire.close, Wire.reset]))
     def vanish(self, websocket: WebSocket, how: Callable[[Wire], None]) -> None:

@@ -17,8 +17,9 @@ from parley.socketio.frames import (
     Message,
     Opcode,
 )
+from tests.services.frames import BINARY, CONTINUATION, PING, PONG, TEXT, encode_frame
 
-from .inputs import BINARY, CONTINUATION, PING, PONG, TEXT, cuts, frame, pieces, streams
+from .inputs import cuts, pieces, streams
 from .profile import budget
 
 LIMIT = 1_000
@@ -61,9 +62,9 @@ def parse(chunks: list[bytes]) -> Outcome:
 
 @budget(200)
 @given(streams | st.binary(max_size=300), cuts)
-@example(frame(TEXT, b"4" * 126, announced=(1 << 64) - 1), [1])
-@example(frame(PING, b"x" * 126) + frame(TEXT, b"4"), [7])
-@example(frame(BINARY, b"", final=False) * (MAX_EMPTY_FRAGMENTS + 2), [60])
+@example(encode_frame(TEXT, b"4" * 126, announced=(1 << 64) - 1), [1])
+@example(encode_frame(PING, b"x" * 126) + encode_frame(TEXT, b"4"), [7])
+@example(encode_frame(BINARY, b"", final=False) * (MAX_EMPTY_FRAGMENTS + 2), [60])
 def test_any_stream(data: bytes, sizes: list[int]) -> None:
     whole = parse([data])
     assert parse(pieces(data, sizes)) == whole
@@ -78,25 +79,31 @@ def test_any_stream(data: bytes, sizes: list[int]) -> None:
 
 
 NAMED = {
-    "a reserved bit: compressed, without an agreement": (frame(TEXT, b"4", reserved=4), 1002),
-    "another reserved bit": (frame(TEXT, b"4", reserved=1), 1002),
-    "a fragmented ping": (frame(PING, b"x", final=False), 1002),
-    "a fragmented close": (frame(8, b"", final=False), 1002),
-    "a ping of 126 bytes": (frame(PING, b"x" * 126), 1002),
-    "a close of one byte": (frame(8, b"x"), 1002),
-    "an opcode that is none": (frame(3, b"x"), 1002),
-    "a frame without a mask": (frame(TEXT, b"4", masked=False), 1002),
-    "a length in more bytes than it takes": (frame(TEXT, b"4", form=8), 1002),
-    "a length of 2**63": (frame(TEXT, b"", announced=1 << 63), 1002),
-    "a length of 2**62": (frame(TEXT, b"", announced=1 << 62), 1009),
-    "a fragment of nothing": (frame(CONTINUATION, b"x"), 1002),
-    "a message within a message": (frame(TEXT, b"a", final=False) + frame(TEXT, b"b"), 1002),
-    "bytes that are no text": (frame(TEXT, b"\xff"), 1007),
-    "half a character": (frame(TEXT, b"4\xf0\x9f\x98"), 1007),
-    "a surrogate, as if it were text": (frame(TEXT, b"4\xed\xa0\x80"), 1007),
-    "an overlong NUL": (frame(TEXT, b"4\xc0\x80"), 1007),
+    "a reserved bit: compressed, without an agreement": (
+        encode_frame(TEXT, b"4", reserved=4),
+        1002,
+    ),
+    "another reserved bit": (encode_frame(TEXT, b"4", reserved=1), 1002),
+    "a fragmented ping": (encode_frame(PING, b"x", final=False), 1002),
+    "a fragmented close": (encode_frame(8, b"", final=False), 1002),
+    "a ping of 126 bytes": (encode_frame(PING, b"x" * 126), 1002),
+    "a close of one byte": (encode_frame(8, b"x"), 1002),
+    "an opcode that is none": (encode_frame(3, b"x"), 1002),
+    "a frame without a mask": (encode_frame(TEXT, b"4", masked=False), 1002),
+    "a length in more bytes than it takes": (encode_frame(TEXT, b"4", form=8), 1002),
+    "a length of 2**63": (encode_frame(TEXT, b"", announced=1 << 63), 1002),
+    "a length of 2**62": (encode_frame(TEXT, b"", announced=1 << 62), 1009),
+    "a fragment of nothing": (encode_frame(CONTINUATION, b"x"), 1002),
+    "a message within a message": (
+        encode_frame(TEXT, b"a", final=False) + encode_frame(TEXT, b"b"),
+        1002,
+    ),
+    "bytes that are no text": (encode_frame(TEXT, b"\xff"), 1007),
+    "half a character": (encode_frame(TEXT, b"4\xf0\x9f\x98"), 1007),
+    "a surrogate, as if it were text": (encode_frame(TEXT, b"4\xed\xa0\x80"), 1007),
+    "an overlong NUL": (encode_frame(TEXT, b"4\xc0\x80"), 1007),
     "fragments that are too much together": (
-        frame(BINARY, b"x" * 600, final=False) + frame(CONTINUATION, b"x" * 600),
+        encode_frame(BINARY, b"x" * 600, final=False) + encode_frame(CONTINUATION, b"x" * 600),
         1009,
     ),
 }
@@ -108,12 +115,14 @@ def test_what_fails_a_connection(data: bytes, code: int) -> None:
     parser.feed(data)
     assert parser.failure is not None
     assert parser.failure.code == code
-    assert parser.feed(frame(TEXT, b"4")) == []
+    assert parser.feed(encode_frame(TEXT, b"4")) == []
     assert held(parser) == 0
 
 
 @pytest.mark.parametrize(
-    "tiny", [frame(TEXT, b"6"), frame(PONG), frame(PING, b"x")], ids=["noop", "pong", "ping"]
+    "tiny",
+    [encode_frame(TEXT, b"6"), encode_frame(PONG), encode_frame(PING, b"x")],
+    ids=["noop", "pong", "ping"],
 )
 def test_tiny_frames_are_taken_a_turn_at_a_time(tiny: bytes) -> None:
     count = 256 * 1024 // len(tiny)
@@ -128,21 +137,24 @@ def test_tiny_frames_are_taken_a_turn_at_a_time(tiny: bytes) -> None:
 
 def test_a_message_in_tiny_fragments_is_taken_a_turn_at_a_time() -> None:
     size = 100_000
-    data = frame(BINARY, b"", final=False) + frame(CONTINUATION, b"x", final=False) * size
+    data = (
+        encode_frame(BINARY, b"", final=False)
+        + encode_frame(CONTINUATION, b"x", final=False) * size
+    )
     parser, turns = FrameParser(size), 1
     assert parser.feed(data) == []
     while parser.more:
         turns += 1
         assert parser.feed(b"") == []
     assert turns >= len(data) // (TURN_BYTES + 7)
-    assert parser.feed(frame(CONTINUATION, b"x")) == []
+    assert parser.feed(encode_frame(CONTINUATION, b"x")) == []
     assert parser.failure is not None  # one byte too many
     assert parser.failure.code is CloseCode.TOO_BIG
 
 
 def test_a_large_frame_is_taken_at_once() -> None:
     parser, payload = FrameParser(1 << 20), bytes(1 << 20)
-    data = frame(BINARY, payload)
+    data = encode_frame(BINARY, payload)
     taken = [message for piece in pieces(data, [256 * 1024]) for message in parser.feed(piece)]
     assert taken == [(Opcode.BINARY, payload)]
     assert not parser.more
@@ -150,7 +162,11 @@ def test_a_large_frame_is_taken_at_once() -> None:
 
 def test_nothing_is_put_off_behind_the_end() -> None:
     parser = FrameParser(LIMIT)
-    parser.feed(frame(PONG) * 5_000 + frame(TEXT, b"x", reserved=4) + frame(PONG) * 5_000)
+    parser.feed(
+        encode_frame(PONG) * 5_000
+        + encode_frame(TEXT, b"x", reserved=4)
+        + encode_frame(PONG) * 5_000
+    )
     while parser.more:
         parser.feed(b"")
     assert parser.failure is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+from tests.services.frames import PING, TEXT, encode_frame
+
 from .client import Honest, WebSocket
-from .inputs import PING, TEXT, frame
 from .live import LiveNode
 
 ROUNDS = 250
@@ -22,9 +23,9 @@ def one_round(node: LiveNode, token: str, number: int) -> None:
         client.say("40/nowhere,")
         client.join(token)
         client.say(f'42["{"x" * 1_000}{number}"]', '421["send message",{}]')
-        client.send(frame(PING, b"x") * 50)
+        client.send(encode_frame(PING, b"x") * 50)
         client.say('453-["ping"]')
-        client.send(frame(TEXT, b"half a message", final=False))
+        client.send(encode_frame(TEXT, b"half a message", final=False))
         client.send(b"\x81\xfe")
         if number % 3 == 0:
             client.send(b"\xff" * 10)

@@ -8,8 +8,10 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from tests.services.frames import BINARY, CONTINUATION, PING, PONG, TEXT, encode_frame
+
 from .client import Closed, Honest, Polling, WebSocket
-from .inputs import BINARY, CONTINUATION, EVENTS, LONG, PING, PONG, TEXT, frame, nested
+from .inputs import EVENTS, LONG, nested
 from .live import LiveNode
 
 BOB: Final = "00000000-0000-4000-8000-000000000000"
@@ -171,7 +173,7 @@ ATTACHED: dict[str, tuple[Attach, int | None]] = {
 
 
 def _binary(client: WebSocket, *contents: bytes) -> None:
-    client.send(b"".join(frame(BINARY, content) for content in contents))
+    client.send(b"".join(encode_frame(BINARY, content) for content in contents))
 
 
 def _attach(client: WebSocket, *contents: bytes) -> None:
@@ -208,16 +210,18 @@ def test_attachments_that_never_come(node: LiveNode, honest: Honest) -> None:
 # Frames
 
 FRAMES = {
-    "a compressed frame that was not agreed on": (frame(TEXT, b"42", reserved=4), 1002),
-    "a fragmented ping": (frame(PING, b"x", final=False), 1002),
-    "invalid UTF-8": (frame(TEXT, b'42["\xff"]'), 1007),
-    "a frame of 2**62 bytes": (frame(TEXT, b"42", announced=1 << 62), 1009),
+    "a compressed frame that was not agreed on": (encode_frame(TEXT, b"42", reserved=4), 1002),
+    "a fragmented ping": (encode_frame(PING, b"x", final=False), 1002),
+    "invalid UTF-8": (encode_frame(TEXT, b'42["\xff"]'), 1007),
+    "a frame of 2**62 bytes": (encode_frame(TEXT, b"42", announced=1 << 62), 1009),
     "a million tiny fragments": (
-        frame(TEXT, b"6", final=False) + frame(CONTINUATION, b"6", final=False) * 1_000_000,
+        encode_frame(TEXT, b"6", final=False)
+        + encode_frame(CONTINUATION, b"6", final=False) * 1_000_000,
         1009,
     ),
     "fragments of nothing without an end": (
-        frame(TEXT, b"", final=False) + frame(CONTINUATION, b"", final=False) * 100_000,
+        encode_frame(TEXT, b"", final=False)
+        + encode_frame(CONTINUATION, b"", final=False) * 100_000,
         1008,
     ),
 }
@@ -232,10 +236,10 @@ def test_frames(node: LiveNode, honest: Honest, data: bytes, code: int) -> None:
 
 
 TINY = {
-    "noops": frame(TEXT, b"6"),
-    "pongs": frame(PONG),
-    "pings": frame(PING),
-    "fragmented noops": frame(TEXT, b"6", final=False) + frame(CONTINUATION),
+    "noops": encode_frame(TEXT, b"6"),
+    "pongs": encode_frame(PONG),
+    "pings": encode_frame(PING),
+    "fragmented noops": encode_frame(TEXT, b"6", final=False) + encode_frame(CONTINUATION),
 }
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from tests.services import resp
+from tests.services.streams import abort
 
 _CHUNK = 65_536
 _LAST_WORDS = 1.0
@@ -173,7 +174,7 @@ class Proxy:
                         await asyncio.wait_for(end.wait_closed(), _LAST_WORDS)
             finally:
                 for end in ends:
-                    _abort(end)
+                    abort(end)
 
     async def _forward(
         self,
@@ -255,13 +256,7 @@ class Proxy:
 
     def _abort_all(self) -> None:
         for writer in self._writers:
-            _abort(writer)
-
-
-def _abort(writer: asyncio.StreamWriter) -> None:
-    # asyncio's transport fails at this if it was lost after it had written its last bytes.
-    with suppress(AttributeError):
-        writer.transport.abort()
+            abort(writer)
 
 
 class _Line:

@@ -18,7 +18,7 @@ import hiredis
 
 from parley.errors import BusBroken, BusUnavailable
 from parley.incidents import fault
-from parley.redis_options import RedisOptions
+from parley.redis_options import RedisOptions, unquoted
 
 logger = logging.getLogger(__name__)
 
@@ -273,17 +273,9 @@ async def _log_in(connection: RedisConnection, options: RedisOptions) -> None:
         )
 
 
-def complaint(error: hiredis.ReplyError) -> str:
-    """What a server answers with, less what it quotes of a command that it doesn't know.
-
-    That may be a password, or what people write to each other.
-    """
-    return str(error).partition(", with args beginning with")[0]
-
-
 def refusal(address: Address, error: hiredis.ReplyError) -> BusBroken | BusUnavailable:
     """What an error that a server answers with means for the bus."""
-    text = complaint(error)
+    text = unquoted(str(error))
     kind = BusUnavailable if text.startswith(_PASSING) else BusBroken
     return kind(f"Redis at {address} refuses: {text}")
 

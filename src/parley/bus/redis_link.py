@@ -9,8 +9,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import hiredis
 
-from parley.bus.redis_connection import Address, RedisConnection, command, complaint
+from parley.bus.redis_connection import Address, RedisConnection, command
 from parley.errors import BusUnavailable
+from parley.redis_options import unquoted
 
 Then = Callable[[Exception | None], None]
 """Is called with None when the server has answered, or with the reason why it never will."""
@@ -173,7 +174,7 @@ class RedisLink:
         elif type(reply) is list:
             self._on_count(reply[1])
         elif isinstance(reply, hiredis.ReplyError):
-            self._listener.on_refused(self, complaint(reply))
+            self._listener.on_refused(self, unquoted(str(reply)))
 
     def _on_lost(self, reason: Exception) -> None:
         self._end()

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from parley.errors import BackendAway
-from parley.redis_options import RedisOptions
+from parley.redis_options import RedisOptions, unquoted
 
 Command = tuple[str | bytes | int, ...]
 """The command's name, its key, and the rest."""
@@ -110,14 +110,11 @@ class RedisClient:
 
 
 def _said(error: Exception) -> str:
-    """What is wrong, without the command, which redis-py quotes if it was one of several.
-
-    Servers quote one that they don't know.
-    """
+    """What is wrong, without the command, which redis-py quotes if it was one of several."""
     said = str(error).rpartition(" caused error: ")[2]
     if inner := _ARGUMENTS.fullmatch(said):
         said = inner[1]
-    return said.partition(", with args beginning with")[0]
+    return unquoted(said)
 
 
 def _mode(hello: Any) -> object:

@@ -17,6 +17,7 @@ import msgspec
 
 from parley.cluster import keys
 from parley.cluster.redis_client import Command, RedisClient, RedisUnavailable
+from parley.cluster.wire import UNREADABLE
 from parley.incidents import Incident, tell
 from parley.socketio.peers import NODE_LENGTH
 
@@ -170,7 +171,7 @@ def _decoded(record: bytes) -> NodeRecord | None:
     try:
         decoded = msgspec.json.decode(record, type=NodeRecord)
         ipaddress.ip_address(decoded.address)  # no name, which would be looked up
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         text = "a node's record in Redis can't be read"
         tell(logger, Incident.NODE_UNKNOWN, text, reason=error, subject="record")
         return None

@@ -84,7 +84,7 @@ class Writer:
         timer: asyncio.TimerHandle, wire: Wire, rows: Answer[list[Row]], answer: Answer[list[Row]]
     ) -> None:
         timer.cancel()
-        if answer.failed:
+        if answer.error is not None:
             wire.abort(ConnectionError(LOST))
         answer.pass_to(rows)
 
