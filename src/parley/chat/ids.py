@@ -31,7 +31,8 @@ class Uuid7:
     __slots__ = ("_last", "_milliseconds", "_prefix", "_random")
 
     def __init__(self) -> None:
-        self._milliseconds = -1
+        self._milliseconds: int | None = None
+        """Those of the last one."""
         self._prefix = ""
         """All but the last 48 bits."""
         self._last = 0

@@ -79,3 +79,4 @@ def test_those_of_several_makers_differ() -> None:
 def test_an_impossible_time_gives_a_uuid_all_the_same(milliseconds: int) -> None:
     """A clock may be wrong."""
     assert uuid.UUID(uuid7(milliseconds)).version == 7
+    assert uuid.UUID(Uuid7()(milliseconds)).version == 7  # the first one that it makes, too
