@@ -10,6 +10,7 @@ from msgspec.structs import astuple
 from parley.chat.ports import AGAIN, Committed, IdTaken, Marked, NewChat, Receipt, Stored
 from parley.model import Chat, ChatId, UserId
 from parley.store.postgres_statements import MARK, STORE, STORE_AND_MARK
+from parley.store.postgres_wire import Argument
 
 Key: TypeAlias = tuple[UserId, ChatId]
 """A chat is known by its receiver and its id."""
@@ -71,19 +72,19 @@ class Batch:
         return MARK if self._marks else None
 
     @property
-    def arguments(self) -> list[str]:
+    def arguments(self) -> list[Argument]:
         """What :attr:`statement` takes."""
-        arguments: list[str] = []
+        arguments: list[Argument] = []
         if self._fresh:
             ids, senders, receivers, messages, times, _ = zip(
                 *map(astuple, self._fresh), strict=True
             )
             arguments = [
-                as_list(self._moves),
+                list(self._moves),
                 as_list(map(str, self._moves.values())),
-                as_list(receivers),
-                as_list(ids),
-                as_list(senders),
+                receivers,
+                ids,
+                senders,
                 as_list(map(str, self._backs)),
                 as_array(messages),
                 as_list(map(str, times)),
@@ -136,14 +137,13 @@ class Batch:
         return [first.pop(key, None) or again.get(key) for key in self._asked]
 
 
-def keys(chats: Iterable[Key]) -> list[str]:
+def keys(chats: Iterable[Key]) -> list[Argument]:
     """The two lists by which statements look chats up; there must be some."""
-    receivers, ids = zip(*chats, strict=True)
-    return [as_list(receivers), as_list(ids)]
+    return list(zip(*chats, strict=True))
 
 
 def as_list(items: Iterable[str]) -> str:
-    """Ids or numbers as the statements take them."""
+    """Numbers as the statements take them, or ids where the driver runs them."""
     return ",".join(items)
 
 

@@ -15,7 +15,7 @@ from parley.answer import Answer
 from parley.incidents import Incident, tell
 from parley.store.postgres_connect import FAILURES, LOST, PostgresOptions, connect
 from parley.store.postgres_lane import IDLE
-from parley.store.postgres_wire import Row, Wire
+from parley.store.postgres_wire import Argument, Row, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Writer:
         wire = self._wire
         return wire is not None and not wire.lost and self._loop.time() - self._used <= IDLE
 
-    def run(self, statement: str, arguments: Sequence[str]) -> Answer[list[Row]]:
+    def run(self, statement: str, arguments: Sequence[Argument]) -> Answer[list[Row]]:
         """Run a statement, a transaction of its own, on the connection that stands.
 
         Raises as :meth:`Wire.run`, and TimeoutError after ``options.timeout`` seconds.  Whether the
@@ -57,7 +57,7 @@ class Writer:
         """
         return self._run(statement, arguments, self._loop.time() + self._options.timeout)
 
-    async def fetch(self, statement: str, *arguments: str) -> list[Row]:
+    async def fetch(self, statement: str, *arguments: Argument) -> list[Row]:
         """As :meth:`run`, on a new connection if need be; that belongs to the time."""
         deadline = self._loop.time() + self._options.timeout
         if not self.ready:
@@ -71,7 +71,9 @@ class Writer:
             with suppress(*FAILURES):
                 await wire.close()
 
-    def _run(self, statement: str, arguments: Sequence[str], deadline: float) -> Answer[list[Row]]:
+    def _run(
+        self, statement: str, arguments: Sequence[Argument], deadline: float
+    ) -> Answer[list[Row]]:
         assert self._wire is not None
         self._used = self._loop.time()
         timer = self._loop.call_at(deadline, self._wire.abort, TimeoutError())

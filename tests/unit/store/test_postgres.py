@@ -131,7 +131,7 @@ async def test_an_id_that_nobody_chose_but_that_exists_is_taken(store: PostgresS
 
 async def test_a_fault_of_ours_is_no_outage(store: PostgresStore) -> None:
     ann = user()
-    with pytest.raises(asyncpg.DataError):
+    with pytest.raises(ValueError, match="hexadecimal"):
         await store.commit([chat(ann), chat(UserId("no-uuid"))], [])
     with pytest.raises(asyncpg.DataError):
         await store.position(ann, ChatId("no-uuid"))

@@ -12,7 +12,7 @@ import pytest
 
 from parley.store import postgres_statements as sql
 from parley.store.postgres import END
-from parley.store.postgres_commit import as_list
+from parley.store.postgres_commit import as_array, as_list
 from parley.store.postgres_connect import PostgresOptions, connect
 from parley.store.postgres_schema import prepare
 from tests.services.postgres import Postgres
@@ -39,14 +39,14 @@ def person(number: int) -> str:
 
 def arguments(name: str) -> list[object]:
     """What a statement is called with: a batch or a list of 50."""
-    people = as_list(person(number) for number in range(1, 51))
-    ids = as_list(str(uuid.uuid4()) for _ in range(50))
+    people = [person(number) for number in range(1, 51)]
+    ids = [str(uuid.uuid4()) for _ in range(50)]
     numbers, received = as_list(["1"] * 50), as_list(["f"] * 50)
     stored = [people, numbers, people, ids, people, numbers, ["hi"] * 50, numbers, received]
     others: dict[str, list[object]] = {
-        "HEADS": [people],
+        "HEADS": [as_list(people)],
         "POSITION": [person(1), str(uuid.uuid4())],
-        "DELIVERED": [person(1), person(2), ids],
+        "DELIVERED": [person(1), person(2), as_list(ids)],
         "EXISTING": [people, ids],
         "STORE": [*stored],
         "MARK": [people, ids],
@@ -57,7 +57,7 @@ def arguments(name: str) -> list[object]:
 
 def literal(value: object) -> str:
     if isinstance(value, list):
-        return f"ARRAY[{', '.join(map(literal, value))}]"
+        return f"'{as_array(value)}'"
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -52,6 +53,13 @@ async def test_arrays_go_there(wire: Wire) -> None:
     statement = "SELECT * FROM unnest($1::text[])"
     assert await wire.run(statement, [as_array(TEXTS)]) == [(text,) for text in TEXTS]
     assert await wire.run(statement, [as_array([])]) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5000])
+async def test_ids_go_there(wire: Wire, count: int) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(count)]
+    statement = "SELECT id, $1 FROM unnest($2::uuid[]) AS id"
+    assert await wire.run(statement, ["text", ids]) == [(id_, "text") for id_ in ids]
 
 
 async def test_more_than_the_socket_takes_at_once_goes_there(wire: Wire) -> None:
