@@ -197,7 +197,10 @@ class Device:
         return len(self.received("connect")) == 1 and not self.received("disconnect")
 
     async def settle(self) -> None:
-        """Wait until all that the server has sent so far is here: it is sent in order."""
+        """Wait until all that its node has sent so far is here: it is sent in order.
+
+        What comes from another node may still be on its way to this one.
+        """
         assert await self.call("ping") == "Hello World!"
 
     # -- within

@@ -196,6 +196,7 @@ async def test_a_message_that_is_sent_again_is_stored_and_delivered_once(
         for _ in range(5)
     ]
     assert await asyncio.wait_for(asyncio.gather(*again), PATIENCE) == [chat] * 5
+    await bob.wait("message")
     await bob.settle()
     assert bob.received("message") == [chat]
     assert await bob.unreceived() == [chat]

@@ -76,6 +76,7 @@ async def test_every_device_of_a_user_gets_each_message_once(
     ]
     chats = await alice.send_all(user, numbered(20))
     for device in several:
+        await device.wait("message", len(chats))
         await device.settle()
         assert device.received("message") == chats
 
@@ -98,11 +99,11 @@ async def test_no_device_of_the_sender_gets_what_was_sent_to_somebody_else(
 ) -> None:
     alice, bob = await devices.connect(server), await devices.connect(server)
     other = await devices.connect(server, alice.user)
-    await alice.send(bob.user)
+    chat = await alice.send(bob.user)
+    assert await bob.wait("message") == [chat]
     for device in (alice, other):
         await device.settle()
         assert device.received("message") == []
-    assert len(await bob.wait("message")) == 1
 
 
 async def test_users_are_named_in_one_way_however_they_are_spelled(
