@@ -19,7 +19,26 @@ from bench.services import file_system
 from parley import __version__
 
 _PYTHON: Final = ("uvicorn", "uvloop", "msgspec", "asyncpg", "redis", "python-socketio")
+_TIMES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 _NODE: Final = ("@nestjs/core", "typeorm", "socket.io", "pg", "@socket.io/redis-adapter")
+
+
+class Host:
+    """The computer that lends a virtual machine its processors, from now on."""
+
+    def __init__(self) -> None:
+        self._before = psutil.cpu_times()
+
+    def withheld(self) -> float:
+        """The part of the processors' time in which they had work and weren't lent, 0 to 1.
+
+        It is 0, too, on a machine that isn't virtual, or isn't told.
+        """
+        now = psutil.cpu_times()
+        passed: dict[str, float] = {
+            name: getattr(now, name) - getattr(self._before, name) for name in _TIMES
+        }
+        return max(0.0, passed["steal"]) / (sum(passed.values()) or 1.0)
 
 
 def describe(folder: Path, postgres: str) -> Machine:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from bench.load.report import AnyReport, ChatReport, Report
 
 R = TypeVar("R", bound=Report)
+
+DISTURBED: Final = 0.1
+"""If more of the processors' time is withheld, a run tells of the host as well."""
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,8 @@ class Run(msgspec.Struct, frozen=True):
     round: int
     """From 1."""
     report: AnyReport
+    withheld: float | None = None
+    """The part of the processors' time that the machine's host kept for others, 0 to 1."""
 
 
 class Omission(msgspec.Struct, frozen=True):

@@ -17,9 +17,10 @@ import msgspec
 
 from bench.errors import CannotRun
 from bench.load.report import AnyReport, ChatReport, ConnectsReport, IdleReport, decode
+from bench.machine import Host
 from bench.plan import Measure, Turn
 from bench.processes import ProcessGroup
-from bench.results import Omission, Run
+from bench.results import DISTURBED, Omission, Run
 from bench.servers import SECRET, Fleet, Server, Spec
 
 ROOT: Final = Path(__file__).parents[1]
@@ -69,13 +70,14 @@ class Runner:
                 if name in failed:
                     continue
                 try:
-                    report = self._measure(self._server(turn, name), measure)
+                    report, withheld = self._measure(self._server(turn, name), measure)
                 except CannotRun as reason:
                     failed.add(name)
                     self._omit(measure, name, str(reason))
                 else:
-                    self.runs.append(Run(measure.name, name, number, report))
-                    self._tell(f"  {number}/{turn.rounds}  {name:<16} {_summary(report)}")
+                    self.runs.append(Run(measure.name, name, number, report, withheld))
+                    summary = f"{_summary(report)}{_disturbance(withheld)}"
+                    self._tell(f"  {number}/{turn.rounds}  {name:<16} {summary}")
                 yield
 
     def _server(self, turn: Turn, name: str) -> Server:
@@ -96,15 +98,18 @@ class Runner:
         server.settle()
         return server
 
-    def _measure(self, server: Server, measure: Measure) -> AnyReport:
+    def _measure(self, server: Server, measure: Measure) -> tuple[AnyReport, float]:
         seconds = ("--seconds", str(self._seconds)) if measure.timed else ()
         return self._load(server, (*measure.load, *seconds))
 
-    def _load(self, server: Server, arguments: Sequence[str]) -> AnyReport:
+    def _load(self, server: Server, arguments: Sequence[str]) -> tuple[AnyReport, float]:
+        """What the load generator reports, and what the host withheld meanwhile."""
         mode, *options = arguments
         pids = [f"--pid={group}={pid}" for group, pid in server.pids.items()]
+        host = Host()
         try:
-            return generate([mode, "--url", server.url, "--secret", SECRET, *pids, *options])
+            report = generate([mode, "--url", server.url, "--secret", SECRET, *pids, *options])
+            return report, host.withheld()
         finally:
             wait_until_idle(server.pids.values())
 
@@ -180,6 +185,10 @@ def allow_descriptors(connections: int, workers: int) -> None:
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     return lines[-1][:200] if lines else "the load generator says nothing"
+
+
+def _disturbance(withheld: float) -> str:
+    return f"  (the host withheld {withheld:.0%})" if withheld > DISTURBED else ""
 
 
 def _summary(report: AnyReport) -> str:

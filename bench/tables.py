@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from bench.load.report import KEPT_UP, ChatReport, ConnectsReport, IdleReport, Report
 from bench.plan import MEASURES
-from bench.results import Figure, Results, cpu, figure
+from bench.results import DISTURBED, Figure, Results, cpu, figure
 from bench.targets import Target, targets
 
 NOT_MEASURED: Final = "Not measured."
@@ -239,6 +240,7 @@ def _machine(results: Results) -> str:
             ("processor", f"{machine.cpu}, {machine.cores} cores"),
             ("memory", f"{machine.memory_bytes / 2**30:.0f} GiB"),
             ("system", f"{machine.system}, databases on {machine.file_system or 'a disk'}"),
+            *_host(results),
             ("versions", versions),
             ("date", results.date),
             ("commit", _commit(results)),
@@ -246,6 +248,19 @@ def _machine(results: Results) -> str:
         ],
         texts=2,
     )
+
+
+def _host(results: Results) -> Iterator[tuple[str, str]]:
+    """How much of the machine its host kept for others, if that is known."""
+    known = [run.withheld for run in results.runs if run.withheld is not None]
+    if known:
+        disturbed = sum(withheld > DISTURBED for withheld in known)
+        told = (
+            f"{statistics.median(known):.0%} of the processors' time in the median run, "
+            f"{max(known):.0%} in the worst; more than {DISTURBED:.0%} in {disturbed:,} of "
+            f"{len(known):,} runs"
+        )
+        yield "withheld by its host", told
 
 
 def _commit(results: Results) -> str:

@@ -278,6 +278,19 @@ def test_changes_that_were_not_committed_are_told() -> None:
     assert "| commit | `0123456789ab`, with changes that are in no commit |" in changed
 
 
+def test_what_the_host_withheld_is_told() -> None:
+    found = results(("saturation", "parley", [chat()] * 3))
+    assert "host" not in blocks(found)["machine"]
+    found.runs[:] = [
+        replace(run, withheld=withheld)
+        for run, withheld in zip(found.runs, (0.02, 0.35, 0.1), strict=True)
+    ]
+    assert (
+        "| withheld by its host | 10% of the processors' time in the median run, 35% in the worst; "
+        "more than 10% in 1 of 3 runs |"
+    ) in blocks(found)["machine"]
+
+
 def test_what_is_left_out_is_named_once_with_its_reason() -> None:
     omissions = [
         Omission("saturation", "nestjs", "npm is not here"),
