@@ -15,7 +15,7 @@ from tests.fuzz.profile import budget
 @budget(300)
 @given(st.integers())
 def test_flawed(number: int) -> None:
-    assert number % 7 != 3
+    assert number < 1000
 """
 
 
@@ -37,19 +37,17 @@ def test_a_failure_is_told_with_its_input_and_can_be_replayed(tmp_path: Path) ->
     flawed.write_text(FLAWED)
     status, output = fuzz("--minutes", "1", "--factor", "1", str(flawed))
     assert status == 1
-    told = re.search(r"number=(-?\d+)", output)
-    assert told, output
-    assert int(told[1]) % 7 == 3
+    assert "number=1000," in output, output
     replay = re.search(r'make fuzz ARGS="--seed (\d+) --factor 1 (.*)"', output)
     assert replay, output
     status, again = fuzz("--seed", replay[1], "--factor", "1", *replay[2].split())
     assert status == 1
-    assert f"number={told[1]}" in again
+    assert "number=1000," in again, again
 
 
 def test_a_run_without_a_failure_says_so(tmp_path: Path) -> None:
     sound = tmp_path / "test_sound.py"
-    sound.write_text(FLAWED.replace("!= 3", "!= 8"))
+    sound.write_text(FLAWED.replace("< 1000", "!= 0.5"))
     status, output = fuzz("--minutes", "0", "--factor", "1", str(sound))
     assert status == 0, output
     assert "Nothing failed in 1 round." in output
